@@ -1,0 +1,16 @@
+//! The limits of the handler protocol. Over one of them = a permanent failure that names it.
+
+/// Largest request on a handler's stdin, in bytes.
+pub const STDIN_BYTES_MAX: usize = 1024 * 1024;
+/// Longest line a handler may print on stdout, in bytes.
+pub const STDOUT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Most changes in one plan or one apply.
+pub const CHANGES_MAX: usize = 10_000;
+/// What is kept of a handler's stderr, in bytes. The rest is read and thrown away.
+pub const STDERR_KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// Handlers that run at the same time.
+pub const HANDLERS_AT_ONCE_MAX: usize = 16;
+/// How long a handler may take to answer `describe`, in seconds.
+pub const DESCRIBE_SECONDS_MAX: u64 = 10;
+/// Between SIGTERM and SIGKILL to a handler's process group, in seconds.
+pub const TERM_TO_KILL_SECONDS: u64 = 10;

@@ -1,0 +1,176 @@
+//! The JSON lines of protocol version 1. No IO.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::params::{ParamType, Params};
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// Exit codes with a meaning. Any other, a signal or a timeout is taken as temporary.
+pub mod exit {
+    /// Done, or planned.
+    pub const OK: i32 = 0;
+    /// Permanent: bad data (`EX_DATAERR` of sysexits.h).
+    pub const PERMANENT: i32 = 65;
+    /// Try later (`EX_TEMPFAIL` of sysexits.h); in apply: the world moved, plan again.
+    pub const TRY_LATER: i32 = 75;
+}
+
+/// What a handler says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Describe {
+    /// The protocol version it speaks.
+    pub reactor: u32,
+    /// Its name.
+    pub name: String,
+    /// Its own version.
+    #[serde(default)]
+    pub version: String,
+    /// One sentence.
+    #[serde(default)]
+    pub about: String,
+    /// Its parameters and their types.
+    #[serde(default)]
+    pub params: BTreeMap<String, ParamType>,
+    /// Whether it can plan. One that can't is refused in a dry run, never faked: its plan is one change `run`.
+    #[serde(default = "yes")]
+    pub plan: bool,
+    /// Whether one process serves many requests (`HANDLER serve`).
+    #[serde(default)]
+    pub serve: bool,
+    /// The names of the secrets it needs.
+    #[serde(default)]
+    pub secrets: Vec<String>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// What a change does to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The target is new.
+    Create,
+    /// The target is there and becomes different.
+    Update,
+    /// The target goes away. Counted by the guard's `deletes`.
+    Delete,
+    /// Something is done that has no before and after.
+    Run,
+}
+
+/// One difference. In a plan it *would be*, in an apply it *is done*. Unknown fields are kept and handed back verbatim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// What is done.
+    pub action: Action,
+    /// To what, in words a person knows: `alias ralph`, `host web01: key SHA256:…`.
+    pub target: String,
+    /// What stands there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// What will stand there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+    /// Before and after are secret: the journal and every print-out hold a hash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
+    /// What else the handler put in; comes back to it in apply.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
+}
+
+impl Change {
+    /// Whether `other` is the same difference: the same action on the same target.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.action == other.action && self.target == other.target
+    }
+}
+
+/// A message as a handler sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MessageView {
+    /// Its id.
+    pub id: String,
+    /// Its topic.
+    pub topic: String,
+    /// When it was sent, RFC 3339 in UTC.
+    pub sent: String,
+    /// Who signed it.
+    pub signer: String,
+    /// The payload.
+    pub body: Value,
+}
+
+/// What a handler gets on stdin, one JSON object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// The protocol version.
+    pub reactor: u32,
+    /// Only to a long-lived handler: the number that its answer carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Only to a long-lived handler, where the verb is not on the command line: `plan` or `apply`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verb: Option<String>,
+    /// The reaction's id.
+    pub reaction: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The lane's key.
+    pub key: String,
+    /// 1 at the first try.
+    pub attempt: u32,
+    /// The rule's `with`, rendered and checked.
+    pub with: Params,
+    /// The handler's own block of the rules file, where it has one.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub config: Map<String, Value>,
+    /// The messages that led here, oldest first; none for a reconcile.
+    pub messages: Vec<MessageView>,
+    /// Only in apply: the plan's changes, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<Change>>,
+}
+
+/// One line of a handler's stdout. A long-lived handler adds `"id"`, and ends each answer with `"end": EXIT CODE`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The request this belongs to (long-lived handlers only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// What the line says. Unknown keys are ignored: that is how the protocol grows.
+    #[serde(flatten)]
+    pub says: Map<String, Value>,
+}
+
+/// Why a handler could not do its work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// Temporary: try again, after the given time if it says so.
+    #[error("{message}")]
+    Retry {
+        /// What failed, on what, why.
+        message: String,
+        /// The next command to type, or where to look.
+        hint: Option<String>,
+        /// When to try again; held within the rule's limits.
+        after: Option<Duration>,
+    },
+    /// Bad data: trying again can't help.
+    #[error("{message}")]
+    Permanent {
+        /// What failed, on what, why.
+        message: String,
+        /// The next command to type, or where to look.
+        hint: Option<String>,
+    },
+}

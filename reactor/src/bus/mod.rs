@@ -1,0 +1,84 @@
+//! Where messages come from and go to. A new bus = one file here and one line in `open`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::message::RawMessage;
+
+/// A boxed future, so that [`Source`] can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Tells by its topic alone whether anyone wants a message. Called for every message on the bus, before its body is
+/// parsed; cheap, and never blocks.
+pub type Wants = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// Where messages come from.
+pub trait Source: Send {
+    /// The next messages, at least one and at most `at_most`; an empty list when the source has ended. Safe to cancel.
+    ///
+    /// # Errors
+    /// Only what can't be mended by trying again; a source reconnects by itself.
+    fn next(&mut self, at_most: usize) -> BoxFuture<'_, Result<Vec<RawMessage>, BusError>>;
+
+    /// The journal holds these (by [`RawMessage::token`]): the bus may forget them.
+    ///
+    /// # Errors
+    /// As [`Source::next`].
+    fn ack<'a>(&'a mut self, tokens: &'a [u64]) -> BoxFuture<'a, Result<(), BusError>>;
+
+    /// What happened on it since it was opened.
+    fn counters(&self) -> Arc<Counters>;
+}
+
+/// What a source counts. Everything that can lose a message has a number here.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages that came in, wanted or not.
+    pub received: AtomicU64,
+    /// Of those, what nobody wanted, by topic alone.
+    pub unwanted: AtomicU64,
+    /// Thrown away because no message could be made of them: wrong number of frames, too large, topic not UTF-8.
+    pub malformed: AtomicU64,
+    /// In our queue now: received, wanted, not yet handed over.
+    pub queued: AtomicU64,
+    /// How often the queue was full and we stopped reading; meanwhile the publisher may drop what we do not take.
+    pub stalls: AtomicU64,
+    /// How long in all we stopped reading, in milliseconds.
+    pub stalled_ms: AtomicU64,
+    /// Connections made, and lost again.
+    pub connects: AtomicU64,
+    /// Connections lost.
+    pub disconnects: AtomicU64,
+}
+
+impl Counters {
+    /// Adds to one of them.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// What went wrong on a bus.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The configuration can't work.
+    #[error("bus {bus}: {why}\nhint: {hint}")]
+    Config {
+        /// Which bus.
+        bus: String,
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Reading or writing failed for good.
+    #[error("bus {bus}: {why}")]
+    Broken {
+        /// Which bus.
+        bus: String,
+        /// What failed, on what, why.
+        why: String,
+    },
+}

@@ -1,0 +1,299 @@
+//! The durable record of messages, reactions, plans and outcomes. Nothing is acknowledged before it is in here.
+//!
+//! A journal is written in [`Entry`] batches, each batch one durable transaction: after [`Journal::write`] returns,
+//! a power cut loses nothing of it. Reading goes through [`Journal::pending`] (what a restarted daemon must go on
+//! with), [`Journal::seen`] (dedupe) and [`Journal::query`] (people's questions).
+//!
+//! Secrets never get here: before and after of a change marked `secret` are hashed by the engine.
+
+use std::collections::HashSet;
+
+use handler_api::Change;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::message::Message;
+
+/// A reaction's id: 26 characters, sorts by time of creation (ULID).
+pub type ReactionId = String;
+
+/// Where a reaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// In its lane: for its turn, for more of the same, or for the next try.
+    Waiting,
+    /// Its apply has begun; a restarted daemon plans it again.
+    Applying,
+    /// The guard holds it until a person approves or drops it.
+    Held,
+    /// Made true, or nothing was to do.
+    Done,
+    /// Planned only (`mode: plan`).
+    Planned,
+    /// Out of tries, or bad data: a dead letter until a person retries or drops it.
+    Failed,
+    /// A person dropped it.
+    Dropped,
+}
+
+impl State {
+    /// Whether nothing more happens to it by itself.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Planned | Self::Failed | Self::Dropped)
+    }
+}
+
+/// One reaction as the journal holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReactionRow {
+    /// Its id.
+    pub id: ReactionId,
+    /// The rule's name.
+    pub rule: String,
+    /// The handler's name; with the key it names the lane.
+    pub handler: String,
+    /// The key; with the handler it names the lane.
+    pub key: String,
+    /// Where it stands.
+    pub state: State,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
+    /// Not before then (coalescing, backoff); for a coalescing one also moved by each message that joins.
+    pub not_before: Timestamp,
+    /// A coalescing reaction starts at the latest then.
+    pub at_most: Option<Timestamp>,
+    /// Rendered parameters of the last try.
+    pub with: Option<Value>,
+    /// Why it failed, is held, or will be tried again.
+    pub reason: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// How often the same reason came in a row (folded).
+    pub repeated: u32,
+    /// The last plan.
+    pub plan: Vec<Change>,
+    /// The changes done so far by the last apply.
+    pub done: Vec<Change>,
+    /// The plan that a person approved; a later plan may do this much and no more.
+    pub approved: Option<Vec<Change>>,
+    /// Who approved, retried or dropped it last.
+    pub decided_by: Option<String>,
+    /// How many messages led to it.
+    pub messages: u32,
+}
+
+/// One thing to record. A batch of them is one durable transaction.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A trusted message. The second message with the same id changes nothing.
+    Message(Message),
+    /// A new reaction (the whole row), and the ids of the messages that led to it, oldest first.
+    Reaction(Box<ReactionRow>, Vec<String>),
+    /// A message joined a waiting reaction.
+    Joined {
+        /// The reaction.
+        reaction: ReactionId,
+        /// The message's id.
+        message: String,
+        /// Its new start.
+        not_before: Timestamp,
+    },
+    /// The row as it is now (state, attempts, plan, reason…). Replaces all but `id`, `created`, `messages`.
+    Update(Box<ReactionRow>),
+    /// One change was done. Appended to the row's `done`.
+    ChangeDone {
+        /// The reaction.
+        reaction: ReactionId,
+        /// The change.
+        change: Change,
+        /// When it was reported.
+        at: Timestamp,
+    },
+    /// One line of the reaction's story. The same `what` and `detail` as the line before it is folded into that one.
+    Story {
+        /// The reaction.
+        reaction: ReactionId,
+        /// When.
+        at: Timestamp,
+        /// One of the pipeline's words: `received`, `joined`, `started`, `planned`, `held`, `approved`, `applying`,
+        /// `done`, `retry`, `failed`, `dropped`, `recovered`.
+        what: String,
+        /// The rest, for people.
+        detail: String,
+    },
+    /// A refused message, kept for a look. Only the newest [`REFUSED_KEPT_MAX`] are kept.
+    Refused {
+        /// When.
+        at: Timestamp,
+        /// The bus.
+        bus: String,
+        /// The topic as the transport gave it.
+        topic: String,
+        /// Why.
+        reason: String,
+        /// The beginning of the body, lossy UTF-8, at most [`REFUSED_BODY_BYTES_MAX`] bytes.
+        body: String,
+    },
+    /// A setting of the daemon that outlives it (a paused rule, the last time of an `every`). `None` removes it.
+    Setting {
+        /// Its name, such as `paused/RULE`.
+        name: String,
+        /// Its value.
+        value: Option<String>,
+    },
+}
+
+/// Refused messages that are kept for a look.
+pub const REFUSED_KEPT_MAX: u64 = 1_000;
+/// What is kept of a refused message's body, in bytes.
+pub const REFUSED_BODY_BYTES_MAX: usize = 4_096;
+/// Lines of one reaction's story; further ones replace the line before the last.
+pub const STORY_LINES_MAX: usize = 200;
+
+/// A reaction with everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Story {
+    /// The row.
+    pub reaction: ReactionRow,
+    /// The messages that led to it, oldest first.
+    pub messages: Vec<Message>,
+    /// What happened to it, oldest first.
+    pub lines: Vec<StoryLine>,
+}
+
+/// One line of a story.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoryLine {
+    /// When (the first time, if folded).
+    pub at: Timestamp,
+    /// When the last of the folded ones was.
+    pub last_at: Timestamp,
+    /// The pipeline's word.
+    pub what: String,
+    /// The rest.
+    pub detail: String,
+    /// How many lines are folded into this one.
+    pub times: u32,
+}
+
+/// Which reactions.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In one of these states; empty = any.
+    pub states: Vec<State>,
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// Whose id begins with this, in any case.
+    pub id_prefix: Option<String>,
+    /// At most this many, the newest first; 0 = all.
+    pub at_most: usize,
+}
+
+/// Numbers for `status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Reactions by state.
+    pub by_state: Vec<(State, u64)>,
+    /// Messages stored.
+    pub messages: u64,
+    /// Refused messages kept.
+    pub refused: u64,
+    /// Size on disk, in bytes.
+    pub bytes: u64,
+}
+
+/// What went wrong with the journal. Nothing of the batch was written.
+#[derive(Debug, thiserror::Error)]
+#[error("journal {place}: {why}\nhint: {hint}")]
+pub struct JournalError {
+    /// The file or server.
+    pub place: String,
+    /// What failed, and why.
+    pub why: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The durable record. Blocking; the engine gives it a thread of its own.
+pub trait Journal: Send {
+    /// Writes all of `batch` in one durable transaction, or nothing of it.
+    ///
+    /// # Errors
+    /// When it is not durable: disk full, file damaged, another daemon's lock.
+    fn write(&mut self, batch: &[Entry]) -> Result<(), JournalError>;
+
+    /// Which of these message ids it knows already.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn seen(&self, ids: &[&str]) -> Result<HashSet<String>, JournalError>;
+
+    /// Answers a question.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    fn ask(&self, question: &Question) -> Result<Answer, JournalError>;
+
+    /// Forgets what is final and older than `before`, then the oldest final ones over `messages_max` messages; returns
+    /// how many messages went. Never touches what is pending. In small transactions, so that writers do not wait.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    fn sweep(&mut self, before: Timestamp, messages_max: u64) -> Result<u64, JournalError>;
+}
+
+/// What can be asked.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Every reaction that is not final, with its messages, in order of creation.
+    Pending,
+    /// The reactions that fit.
+    List(Filter),
+    /// Everything about the reactions that fit.
+    Stories(Filter),
+    /// Numbers.
+    Counts,
+    /// Settings whose name begins with this.
+    Settings(String),
+    /// The newest refused messages, at most this many: `(at, bus, topic, reason, body)`.
+    Refused(usize),
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To `Pending` and `Stories`.
+    Stories(Vec<Story>),
+    /// To `List`.
+    Reactions(Vec<ReactionRow>),
+    /// To `Counts`.
+    Counts(Counts),
+    /// To `Settings`.
+    Settings(Vec<(String, String)>),
+    /// To `Refused`.
+    Refused(Vec<RefusedRow>),
+}
+
+/// A refused message, kept for a look.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedRow {
+    /// When.
+    pub at: Timestamp,
+    /// The bus.
+    pub bus: String,
+    /// The topic.
+    pub topic: String,
+    /// Why.
+    pub reason: String,
+    /// The beginning of the body.
+    pub body: String,
+    /// How many with the same bus, topic and reason are folded into this one.
+    pub times: u64,
+}

@@ -1,0 +1,28 @@
+//! The site's YAML: which messages, which reaction.
+//!
+//! * [`file`]: YAML → site, all errors at once
+//! * [`diagnostics`]: those errors, as people read them
+//! * [`site`]: the site as data
+//! * [`topic`]: topic patterns and their index
+//! * [`condition`]: `where`, `unless` and `when`
+//! * [`template`]: `key` and `with`
+
+pub mod condition;
+pub mod diagnostics;
+pub mod file;
+pub mod site;
+pub mod template;
+pub mod topic;
+
+/// What is wrong in an expression or template, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExprError {
+    /// Byte offset into the source text.
+    pub offset: usize,
+    /// Length in bytes of what is wrong; 0 where only the place is known.
+    pub len: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead, if that is known.
+    pub hint: Option<String>,
+}

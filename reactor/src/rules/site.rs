@@ -1,0 +1,318 @@
+//! The site as data: what `rules.yaml` says, after every check. No IO, no YAML in here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::condition::Condition;
+use super::template::{Template, WithTemplate};
+use super::topic::Pattern;
+use crate::trust::TrustConfig;
+
+/// Everything a site directory or `rules.yaml` says.
+#[derive(Debug, Default)]
+pub struct Site {
+    /// Where messages come from, by name.
+    pub buses: BTreeMap<String, BusConfig>,
+    /// What is kept.
+    pub journal: JournalConfig,
+    /// What can be done, by name.
+    pub handlers: BTreeMap<String, HandlerConfig>,
+    /// Which messages, what reaction.
+    pub rules: Vec<Arc<Rule>>,
+    /// The rule tests.
+    pub tests: Vec<RuleTest>,
+}
+
+/// A place in a file, for errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+}
+
+/// One bus.
+#[derive(Clone, Debug)]
+pub struct BusConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// fedmsg endpoints to subscribe to, as ZeroMQ addresses (`tcp://host:port`).
+    pub fedmsg: Vec<String>,
+    /// Prefixes to subscribe to (`topics:`); empty = what the rules need.
+    pub topics: Vec<String>,
+    /// Who is believed.
+    pub trust: TrustConfig,
+    /// How to publish on it, if we do.
+    pub publish: Option<PublishConfig>,
+    /// Most messages received and not yet journaled.
+    pub queue_messages_max: usize,
+}
+
+/// How to publish on a fedmsg bus.
+#[derive(Clone, Debug)]
+pub struct PublishConfig {
+    /// `tcp://*:PORT` to bind a PUB socket, as fedmsg services do…
+    pub bind: Option<String>,
+    /// …or the address of a relay's inbound socket to connect to.
+    pub connect: Option<String>,
+    /// The certificate to sign with (PEM).
+    pub cert: Option<PathBuf>,
+    /// Its private key (PEM, PKCS#1 or PKCS#8).
+    pub key: Option<PathBuf>,
+}
+
+/// What is kept, and for how long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JournalConfig {
+    /// `history: all` keeps every trusted message, not only those a rule wanted.
+    pub history_all: bool,
+    /// How long finished reactions and their messages are kept (`keep`).
+    pub keep: Duration,
+    /// Most rows (messages) kept, whatever their age (`messages_max`).
+    pub messages_max: u64,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self { history_all: false, keep: Duration::from_secs(30 * 86_400), messages_max: 1_000_000 }
+    }
+}
+
+/// One handler of the site.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HandlerConfig {
+    /// Its name in this site.
+    pub name: Arc<str>,
+    /// What runs.
+    pub program: Program,
+    /// Arguments put before the verb (`args`).
+    pub args: Vec<String>,
+    /// Environment variables added to the clean environment (`env`).
+    pub env: BTreeMap<String, String>,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// The Unix user to run as, where reactor runs as root (`user`).
+    pub user: Option<String>,
+    /// Most of its reactions at the same time (`at_once`).
+    pub at_once: usize,
+    /// The handler's own settings: `config:` of a program, every other word of a built-in one.
+    pub config: Map<String, Value>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What runs for a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A program (`exec`), an absolute path after loading.
+    Exec(PathBuf),
+    /// A built-in handler (`use`), run as `reactor handler NAME`.
+    BuiltIn(String),
+}
+
+/// One secret: a file whose content the handler finds under its name in `REACTOR_SECRETS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Where it comes from.
+    pub file: PathBuf,
+    /// Whether `plan` may see it too.
+    pub in_plan: bool,
+}
+
+/// Which messages, and what reaction.
+#[derive(Debug)]
+pub struct Rule {
+    /// A sentence; unique in the site.
+    pub name: Arc<str>,
+    /// Why the rule is there; printed in every failure.
+    pub why: Option<String>,
+    /// What it waits for.
+    pub on: On,
+    /// All must hold (`where`).
+    pub where_all: Vec<FieldTest>,
+    /// None may hold (`unless`).
+    pub unless_any: Vec<FieldTest>,
+    /// One CEL expression for the rest.
+    pub when: Option<Condition>,
+    /// What must not run twice at once; the rule's name where not given.
+    pub key: Option<Template>,
+    /// Wait for more of the same.
+    pub coalesce: Option<Coalesce>,
+    /// The handler's name.
+    pub handler: Arc<str>,
+    /// Its parameters.
+    pub with: WithTemplate,
+    /// How long one plan or one apply may take.
+    pub timeout: Duration,
+    /// When to try again.
+    pub retry: Retry,
+    /// What a plan may do without a person.
+    pub guard: GuardLimits,
+    /// Plan only, or plan and apply.
+    pub mode: Mode,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What a rule waits for.
+#[derive(Clone, Debug)]
+pub enum On {
+    /// A message on one of these topics.
+    Topics(Vec<Pattern>),
+    /// Time: a reconcile.
+    Every(Duration),
+}
+
+/// `where: {fields: ssh_key}`: a field of the body equals a value, is in the list, or (a list field) holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldTest {
+    /// The path into the body, by its dots.
+    pub path: Vec<String>,
+    /// Any of these.
+    pub any_of: Vec<Value>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// How long to wait for more of the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coalesce {
+    /// Start after this long without another one.
+    pub quiet: Duration,
+    /// Start at the latest this long after the first, so that a steady stream cannot starve it.
+    pub at_most: Duration,
+}
+
+/// When to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries after the first; 0 = one try only.
+    pub times: u32,
+    /// Before the second try; doubled each time.
+    pub wait: Duration,
+    /// Never longer than this.
+    pub up_to: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { times: 8, wait: Duration::from_secs(10), up_to: Duration::from_secs(900) }
+    }
+}
+
+/// What a plan may do without a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardLimits {
+    /// Most changes.
+    pub changes: usize,
+    /// Most deletes among them.
+    pub deletes: usize,
+}
+
+impl Default for GuardLimits {
+    fn default() -> Self {
+        Self { changes: 20, deletes: 5 }
+    }
+}
+
+/// Plan only, or plan and apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Say what would change; change nothing.
+    Plan,
+    /// Make it so.
+    #[default]
+    Apply,
+}
+
+/// How long one plan or apply may take where the rules file does not say.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// `at_most` where only `quiet` is given: this many times `quiet`.
+pub const AT_MOST_PER_QUIET: u32 = 10;
+/// Messages received and not yet journaled, per bus, where the rules file does not say.
+pub const QUEUE_MESSAGES_DEFAULT: usize = 10_000;
+/// Reactions of one handler at the same time, where the rules file does not say.
+pub const AT_ONCE_DEFAULT: usize = 4;
+
+/// One rule test: given these messages, expect exactly these reactions.
+#[derive(Clone, Debug)]
+pub struct RuleTest {
+    /// A sentence.
+    pub name: String,
+    /// What arrives, in virtual time.
+    pub given: Vec<Given>,
+    /// Every reaction that starts, no more and no fewer.
+    pub expect: Vec<Expect>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// What arrives in a rule test.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The topic and body, or a message file (an envelope or `{topic, msg}`).
+    pub message: GivenMessage,
+    /// When the first one arrives, from the start of the test (`at`); absent = with the one before it.
+    pub at: Option<Duration>,
+    /// How many (`repeat`), each `after` later than the one before.
+    pub repeat: u32,
+    /// Between two of a `repeat`; else the pause before this one (after the one before it).
+    pub after: Duration,
+    /// The signer, where rules look at it.
+    pub signer: Option<String>,
+    /// What the handler would plan, to feed the guard.
+    pub plan: Option<PlannedSize>,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// The message of a [`Given`].
+#[derive(Clone, Debug)]
+pub enum GivenMessage {
+    /// Written in the test.
+    Inline {
+        /// The topic.
+        topic: String,
+        /// The body.
+        msg: Value,
+    },
+    /// From a file.
+    File(PathBuf),
+}
+
+/// The size of a plan, to feed the guard in a test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlannedSize {
+    /// All changes.
+    pub changes: usize,
+    /// Deletes among them.
+    pub deletes: usize,
+}
+
+/// One reaction that a rule test expects.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// When it starts, in virtual time; absent = whenever.
+    pub at: Option<Duration>,
+    /// The rule.
+    pub rule: String,
+    /// The key; absent = any.
+    pub key: Option<String>,
+    /// The rendered parameters; absent = any. Complete when given.
+    pub with: Option<Map<String, Value>>,
+    /// How many messages came together; absent = any.
+    pub messages: Option<usize>,
+    /// Whether the guard holds it (`held: true`).
+    pub held: bool,
+    /// Whether it fails before the handler runs, as for a missing field (`failed: true`).
+    pub failed: bool,
+    /// Where it stands.
+    pub place: Place,
+}

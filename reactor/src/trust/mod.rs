@@ -1,0 +1,64 @@
+//! Signature and policy. Only this module makes a [`Verified`] message; nothing behind it takes any other.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::message::Message;
+
+/// Who is believed on one bus: the `trust:` block of `rules.yaml`, paths resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrustConfig {
+    /// Signatures by X.509 certificates.
+    pub x509: Option<X509Config>,
+    /// GPG: files with armored or binary public keys.
+    pub gpg_keys: Option<Vec<PathBuf>>,
+    /// Topic pattern → who may say it (first CN of the certificate, or GPG fingerprint).
+    pub policy: BTreeMap<String, Vec<String>>,
+    /// Whether topics that the policy does not list are accepted (`unlisted: accept`). Default: refused.
+    pub accept_unlisted: bool,
+    /// Whether messages without any signature are accepted (`unsigned: accept`). Default: refused.
+    pub accept_unsigned: bool,
+}
+
+/// Where the CA and its revocation list are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct X509Config {
+    /// The CA certificate (PEM).
+    pub ca: PathBuf,
+    /// The revocation list (PEM), if revocation is checked.
+    pub crl: Option<PathBuf>,
+}
+
+/// Something whose signature and right to its topic were checked. Only `trust` can make one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified<T>(T);
+
+impl<T> Verified<T> {
+    /// What was verified.
+    pub const fn get(&self) -> &T {
+        &self.0
+    }
+
+    /// What was verified, owned.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl Verified<Message> {
+    /// For what was verified before it was stored: the journal hands it back.
+    pub(crate) const fn from_journal(message: Message) -> Self {
+        Self(message)
+    }
+
+    /// For reactor's own `reactor.*` messages, which never were on a bus.
+    pub(crate) const fn internal(message: Message) -> Self {
+        Self(message)
+    }
+
+    /// For messages that the operator hands over as a file or on stdin: who may start the daemon may also say what
+    /// happened. Their signer is `file:NAME`, so no policy entry for a certificate or key ever fits them.
+    pub(crate) const fn by_operator(message: Message) -> Self {
+        Self(message)
+    }
+}

@@ -1,0 +1,1 @@
+//! Everything that is tested against real servers, real peers and the built binary: one module a subject.
