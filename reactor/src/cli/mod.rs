@@ -1,6 +1,9 @@
 //! The command line: one file a verb. Each has `Args` (clap) and `run`, which returns the exit code: 0 fine, 1 the answer
 //! is no, 2 wrong usage (clap's own). Only here: `anyhow`, printing, and the wall clock beside the engine's.
 
+pub mod check;
+pub mod schema;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,7 +49,12 @@ pub enum Format {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Check a site: syntax, words, types, templates, conditions, names, topics that no bus brings
+    Check(check::Args),
+    /// Print the JSON Schema of the site's file, for editors
+    Schema(schema::Args),
+}
 
 /// Exit code 1: the answer is no.
 pub const NO: u8 = 1;
@@ -56,7 +64,10 @@ pub const NO: u8 = 1;
 /// # Errors
 /// What could not be done at all; `main` prints it and exits with 1.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.verb {}
+    match &cli.verb {
+        Verb::Check(args) => check::run(args, &cli.common),
+        Verb::Schema(args) => schema::run(args, &cli.common),
+    }
 }
 
 /// The site's files: what was named, else /etc/reactor if it exists, else ./rules.yaml.

@@ -1,6 +1,8 @@
 //! The site's YAML: which messages, which reaction.
 //!
 //! * [`file`]: YAML → site, all errors at once
+//! * [`node`]: YAML → a tree with places; `lower*`: the tree → typed values
+//! * [`words`]: every word of the file, once; [`schema`]: the same as a JSON Schema
 //! * [`diagnostics`]: those errors, as people read them
 //! * [`site`]: the site as data
 //! * [`topic`]: topic patterns and their index
@@ -10,9 +12,20 @@
 pub mod condition;
 pub mod diagnostics;
 pub mod file;
+mod lower;
+mod lower_bus;
+mod lower_handler;
+mod lower_rule;
+mod lower_test;
+pub mod node;
+mod node_errors;
+mod reach;
+pub mod schema;
 pub mod site;
 pub mod template;
+mod text_place;
 pub mod topic;
+pub mod words;
 
 /// What is wrong in an expression or template, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
