@@ -200,6 +200,9 @@ impl Diagnostics {
             out.push_str(&self.render_one(&renderer, diagnostic));
             out.push_str("\n\n");
         }
+        if self.is_empty() {
+            return out;
+        }
         let left_out = self.errors + self.warnings - self.found.len();
         if left_out > 0 {
             out.push_str(&format!("… and {left_out} more\n"));

@@ -104,7 +104,8 @@ pub static SITE: Block = block(
     "a site",
     &[
         must("version", Shape::Version, "the version of this format: 1"),
-        word("bus", Shape::Named(&Shape::Block(&BUS)), "where messages come from and go to, by name").also(&["buses"]),
+        word("bus", Shape::Named(&Shape::Block(&BUS)), "where messages come from and go to, by name")
+            .also(&["buses", "busses"]),
         word("journal", Shape::Block(&JOURNAL), "what is kept, and how long"),
         word("handlers", Shape::Named(&Shape::Handler), "what can be done, by name").also(&["handler"]),
         word("defaults", Shape::Block(&DEFAULTS), "limits of every rule that does not give its own").also(&["default"]),
@@ -146,7 +147,8 @@ pub static TRUST: Block = block(
     &[
         word("x509", Shape::Block(&X509), "signatures by X.509 certificates").also(&["ca", "certificates"]),
         word("gpg", Shape::Block(&GPG), "signatures by GPG keys").also(&["pgp", "keys"]),
-        word("policy", Shape::Named(&Shape::Signers), "topic → who may say it (certificate CN or GPG fingerprint)"),
+        word("policy", Shape::Named(&Shape::Signers), "topic → who may say it (certificate CN or GPG fingerprint)")
+            .also(&["policies", "allow"]),
         word(
             "unlisted",
             Shape::OneOf(&["refuse", "accept"]),
@@ -261,7 +263,7 @@ pub static DEFAULTS: Block = block(
     "`defaults`",
     &[
         word("timeout", Shape::Duration, "how long one plan or one apply may take (default 1m)"),
-        word("retry", Shape::Block(&RETRY), "when to try again"),
+        word("retry", Shape::Block(&RETRY), "when to try again").also(&["retries"]),
         word("guard", Shape::Block(&GUARD), "what a plan may do without a person"),
         word("mode", Shape::OneOf(&["plan", "apply"]), "plan: say what would change; apply (default): make it so"),
     ],
@@ -448,9 +450,8 @@ impl Shape {
             Self::Scalars => "a text, a number, true, false, or a list of those".into(),
             Self::Json => "a value".into(),
             Self::JsonMap => "a map".into(),
-            Self::Block(block) => format!("a map of {}", block.list()),
-            Self::List(block) => format!("a list of maps, each with {}", block.list()),
-            Self::Named(_) => "a map from names to values".into(),
+            Self::Block(_) | Self::Named(_) => "a map".into(),
+            Self::List(_) => "a list".into(),
             Self::OrBlock(shape, block) => format!("{}, or a map of {}", shape.takes(), block.list()),
             Self::Handler => "a map that begins with `exec: PROGRAM` or `use: NAME`".into(),
         }
