@@ -20,7 +20,9 @@
 
 pub mod bus;
 pub mod cli;
+pub mod guard;
 pub mod journal;
+pub mod lanes;
 pub mod message;
 pub mod rules;
 pub mod trust;
