@@ -552,3 +552,7 @@ fn new_row(id: &str, rule: &Rule, key: String, now: Timestamp) -> ReactionRow {
         messages: 0,
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;
