@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::core::{Core, Turn};
 use super::folded::Folded;
@@ -106,9 +106,11 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let site = file::load(&options.site)?;
     let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
     let journal = open_journal(&options)?;
-    let runner = Arc::new(Runner::new(&options.state).context("handlers can't be run")?);
-    for ended in runner::end_leftovers(runner.state_dir()) {
-        tracing::warn!("ended a handler that a killed daemon left running: {ended}");
+    runner::init();
+    let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
+    let runner = Arc::new(runner);
+    for ended in runner::end_leftovers(&options.state).await.context("handlers of a killed daemon can't be looked for")? {
+        tracing::warn!("ended what a killed daemon left running: {ended:?}");
     }
     let health = Arc::new(Health::default());
     let (rules, handlers) = compile(&site);
@@ -134,6 +136,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
         sources: parts.buses.len() + usize::from(parts.from.is_some()),
         ends_with_sources: parts.from.is_some(),
         drain_until: None,
+        stop_runs: watch::channel(false).0,
         refused: Folded::default(),
         daemon: parts,
     };
@@ -144,8 +147,8 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     Ok(Ended { failed: core.failed, pending: core.pending(), refused: health.refused.load(Ordering::Relaxed) })
 }
 
-fn open_journal(options: &Options) -> anyhow::Result<JournalHandle> {
-    Ok(JournalHandle::open(Box::new(SqliteJournal::open(&options.state)?)))
+fn open_journal(options: &Options) -> anyhow::Result<Arc<JournalHandle>> {
+    Ok(Arc::new(JournalHandle::open(Box::new(SqliteJournal::open(&options.state)?))?))
 }
 
 fn compile(site: &Site) -> (Arc<Rules>, BTreeMap<String, Arc<HandlerConfig>>) {
@@ -290,7 +293,7 @@ async fn files(paths: Vec<PathBuf>, engine: mpsc::Sender<Input>) {
     }
 }
 
-async fn sweep(journal: JournalHandle, config: Arc<ArcSwap<JournalConfig>>) {
+async fn sweep(journal: Arc<JournalHandle>, config: Arc<ArcSwap<JournalConfig>>) {
     loop {
         tokio::time::sleep(Duration::from_secs(SWEEP_SECONDS)).await;
         let config = config.load_full();

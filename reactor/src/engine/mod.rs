@@ -25,10 +25,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use handler_api::limits::HANDLERS_AT_ONCE_MAX;
+use handler_api::limits::{HANDLERS_AT_ONCE_MAX, TERM_TO_KILL_SECONDS};
 use handler_api::{Change, Failure};
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::control::{Answered, Asked};
 use self::core::{Act, Applied, Core, Run, Turn};
@@ -85,7 +85,7 @@ struct Answers {
 /// The loop and what it needs.
 pub struct Engine {
     core: Core,
-    journal: JournalHandle,
+    journal: Arc<JournalHandle>,
     runner: Arc<Runner>,
     gauge: Arc<Gauge>,
     inputs: mpsc::Receiver<Input>,
@@ -93,6 +93,8 @@ pub struct Engine {
     sources: usize,
     ends_with_sources: bool,
     drain_until: Option<Timestamp>,
+    /// True: running handlers are ended, as after their timeout.
+    stop_runs: watch::Sender<bool>,
     refused: Folded,
     daemon: daemon::Parts,
 }
@@ -113,7 +115,11 @@ impl Engine {
 
     fn is_over(&self) -> bool {
         if let Some(until) = self.drain_until {
-            return self.core.lanes.running() == 0 || clock() >= until;
+            let now = clock();
+            if now >= until {
+                self.stop_runs.send_replace(true);
+            }
+            return self.core.lanes.running() == 0 || now >= until + Duration::from_secs(TERM_TO_KILL_SECONDS + 1);
         }
         self.ends_with_sources && self.sources == 0 && self.core.only_people_can_go_on()
     }
@@ -131,8 +137,8 @@ impl Engine {
     fn wait(&self) -> Duration {
         let now = clock();
         let room = HANDLERS_AT_ONCE_MAX.saturating_sub(self.core.lanes.running());
-        let wake = self.core.wake_at(room).into_iter().chain(self.drain_until).min();
-        let most = Duration::from_secs(WAKE_SECONDS_MAX);
+        let wake = self.core.wake_at(room);
+        let most = Duration::from_secs(if self.drain_until.is_some() { 1 } else { WAKE_SECONDS_MAX });
         wake.map_or(most, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(most))
     }
 
@@ -209,8 +215,10 @@ impl Engine {
         }
         for act in turn.acts {
             match act {
-                Act::Plan(run) => runs::plan(self.runner.clone(), *run, self.to_self.clone()),
-                Act::Apply(run, plan) => runs::apply(self.runner.clone(), *run, plan, self.to_self.clone()),
+                Act::Plan(run) => runs::plan(self.runner.clone(), *run, self.stop_runs.subscribe(), self.to_self.clone()),
+                Act::Apply(run, plan) => {
+                    runs::apply(self.runner.clone(), *run, plan, self.stop_runs.subscribe(), self.to_self.clone());
+                }
             }
         }
         for (reply, answered) in answers.people {

@@ -8,31 +8,36 @@ use tokio::sync::mpsc;
 use super::core::Run;
 use super::Input;
 use crate::message::Message;
-use crate::runner::Runner;
+use crate::runner::{Cancel, Runner, Verdict};
 
 /// Plans in the background; the engine gets `Input::Planned`.
-pub fn plan(runner: Arc<Runner>, run: Run, engine: mpsc::Sender<Input>) {
+pub fn plan(runner: Arc<Runner>, run: Run, cancel: Cancel, engine: mpsc::Sender<Input>) {
     tokio::spawn(async move {
-        let result = runner.plan(&run.handler, request(&run), run.rule.timeout).await;
+        let result = runner.plan(&run.handler, request(&run), run.rule.timeout, cancel).await;
         // If the engine is gone the daemon ends, and the journal knows what to do next time.
         let _ = engine.send(Input::Planned(Box::new(run), result)).await;
     });
 }
 
 /// Applies in the background; the engine gets `Input::Changed` for each change and then `Input::Applied`.
-pub fn apply(runner: Arc<Runner>, run: Run, plan: Vec<Change>, engine: mpsc::Sender<Input>) {
+pub fn apply(runner: Arc<Runner>, run: Run, plan: Vec<Change>, cancel: Cancel, engine: mpsc::Sender<Input>) {
     tokio::spawn(async move {
-        let (done, mut reported) = mpsc::channel(1);
-        let relay = {
-            let (engine, id) = (engine.clone(), run.id.clone());
-            async move {
-                while let Some(change) = reported.recv().await {
-                    let _ = engine.send(Input::Changed(id.clone(), change)).await;
-                }
+        // Unbounded, but the runner lets no apply report more than `CHANGES_MAX` changes.
+        let (done, mut reported) = mpsc::unbounded_channel();
+        let relay = async {
+            while let Some(change) = reported.recv().await {
+                let _ = engine.send(Input::Changed(run.id.clone(), change)).await;
             }
         };
-        let work = runner.apply(&run.handler, request(&run), &plan, run.rule.timeout, done);
-        let (result, ()) = tokio::join!(work, relay);
+        let work = async {
+            let mut tell = move |change: &Change| drop(done.send(change.clone()));
+            runner.apply(&run.handler, request(&run), &plan, run.rule.timeout, cancel, &mut tell).await
+        };
+        let (applied, ()) = tokio::join!(work, relay);
+        let result = match applied.verdict {
+            Verdict::Done => Ok(applied.warning),
+            Verdict::Replan(failure) | Verdict::Failed(failure) => Err(failure),
+        };
         let _ = engine.send(Input::Applied(Box::new(run), result)).await;
     });
 }
