@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::message::Message;
 
+pub mod canonical;
+
 /// Who is believed on one bus: the `trust:` block of `rules.yaml`, paths resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrustConfig {
