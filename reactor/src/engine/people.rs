@@ -1,6 +1,6 @@
 //! What people decide: approve, retry, drop, pause, resume. Part of the core: pure.
 
-use super::{Core, Entry, Outcome, ReactionRow, State, Story, Timestamp, Turn};
+use super::{Core, Entry, ReactionRow, State, Story, Timestamp, Turn};
 
 /// What became of a decision: a sentence, or why it can't be (and what to type instead).
 pub type Decided = Result<String, String>;

@@ -90,11 +90,6 @@ impl<T> Verified<T> {
 }
 
 impl Verified<Message> {
-    /// For what was verified before it was stored: the journal hands it back.
-    pub(crate) const fn from_journal(message: Message) -> Self {
-        Self(message)
-    }
-
     /// For reactor's own `reactor.*` messages, which never were on a bus.
     pub(crate) const fn internal(message: Message) -> Self {
         Self(message)
