@@ -23,5 +23,6 @@ pub mod cli;
 pub mod journal;
 pub mod message;
 pub mod rules;
+pub mod runner;
 pub mod trust;
 pub mod units;
