@@ -2,7 +2,9 @@
 //! is no, 2 wrong usage (clap's own). Only here: `anyhow`, printing, and the wall clock beside the engine's.
 
 pub mod decide;
+pub mod demo;
 pub mod list;
+pub mod plan;
 pub mod print;
 pub mod run;
 pub mod status;
@@ -60,6 +62,11 @@ pub enum Format {
 pub enum Verb {
     /// Run the daemon
     Run(run::RunArgs),
+    /// Dry run: which rules match a message and why not, and what each handler would change, as a diff
+    #[command(visible_alias = "dry-run")]
+    Plan(plan::PlanArgs),
+    /// Show all of it at once: a bus, signed messages, reactions, and a kill -9 in the middle. Needs nothing installed
+    Demo(demo::DemoArgs),
     /// Show what is running, waiting, held, failed, and what a kill would lose now
     Status,
     /// List reactions
@@ -96,6 +103,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.verb {
         Verb::Run(args) => run::run(args, common),
+        Verb::Plan(args) => plan::run(&args, common),
+        Verb::Demo(args) => demo::run(&args, common),
         Verb::Status => status::run(common),
         Verb::List(args) => list::list(args, common),
         Verb::Show(args) => list::show(&args, common),
