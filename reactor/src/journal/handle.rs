@@ -4,7 +4,7 @@
 //! disk for all of them; each still gets its own answer. A sweep goes on between the others, a step at a time. It never
 //! drops a request: one whose caller went away is carried out all the same.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -46,6 +46,12 @@ struct Counters {
     failures: AtomicU64,
 }
 
+impl Counters {
+    fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}
+
 /// What a journal did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -69,8 +75,8 @@ impl JournalHandle {
     pub fn open(journal: Box<dyn Journal>) -> Result<Self, JournalError> {
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
-        let server = Server { journal, queue, counters: Arc::clone(&counters), sweeps: None };
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(|| server.serve()).map_err(|error| {
+        let server = Server { journal, queue, next: None, sweeps: VecDeque::new(), counters: Arc::clone(&counters) };
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(|| server.run()).map_err(|error| {
             JournalError {
                 place: "thread".into(),
                 why: format!("can't be started: {error}"),
@@ -152,7 +158,7 @@ fn ended() -> JournalError {
     }
 }
 
-/// A sweep under way, and those that wait for it to end.
+/// A sweep that is asked for.
 struct Sweep {
     before: Timestamp,
     messages_max: u64,
@@ -160,22 +166,141 @@ struct Sweep {
     reply: Reply<u64>,
 }
 
+/// What the thread does next.
+enum Turn {
+    Serve(Request),
+    /// Nothing waits, but a sweep is under way.
+    Sweep,
+    /// The handle was dropped and nothing waits.
+    End,
+}
+
 /// The thread's side.
 struct Server {
     journal: Box<dyn Journal>,
     queue: mpsc::Receiver<Request>,
+    /// Taken from the queue while a group was gathered, but not part of it.
+    next: Option<Request>,
+    /// The first is under way, the others wait for it.
+    sweeps: VecDeque<Sweep>,
     counters: Arc<Counters>,
-    sweeps: Option<Sweep>,
 }
 
 impl Server {
-    /// Until the handle is dropped and the queue is empty. A sweep under way is then given up: the next one goes on.
-    fn serve(mut self) {
-        while let Some(mut request) = self.next() {
-            while let Some(found) = request.take() {
-                request = self.handle(found);
+    /// One request or group of writes, one step of a sweep, and so on: neither can hold up the other for ever. A sweep
+    /// that is under way when the handle is dropped is given up; the next one goes on with it.
+    fn run(mut self) {
+        loop {
+            match self.turn() {
+                Turn::Serve(request) => self.serve(request),
+                Turn::Sweep => {}
+                Turn::End => return,
             }
             self.sweep_step();
         }
     }
+
+    fn turn(&mut self) -> Turn {
+        if let Some(request) = self.next.take() {
+            return Turn::Serve(request);
+        }
+        if self.sweeps.is_empty() {
+            return self.queue.blocking_recv().map_or(Turn::End, Turn::Serve);
+        }
+        match self.queue.try_recv() {
+            Ok(request) => Turn::Serve(request),
+            Err(TryRecvError::Empty) => Turn::Sweep,
+            Err(TryRecvError::Disconnected) => Turn::End,
+        }
+    }
+
+    /// A caller that went away gets no answer; all else is the same.
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Write(batch, reply) => self.write_group(batch, reply),
+            Request::Seen(ids, reply) => {
+                let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                let _ = reply.send(self.journal.seen(&ids));
+            }
+            Request::Ask(question, reply) => drop(reply.send(self.journal.ask(&question))),
+            Request::Sweep { before, messages_max, reply } => {
+                self.sweeps.push_back(Sweep { before, messages_max, went: 0, reply });
+            }
+        }
+    }
+
+    /// Commits a batch with all that wait behind it, up to the first request that is no write.
+    fn write_group(&mut self, mut entries: Vec<Entry>, reply: Reply<()>) {
+        let mut batches = vec![(entries.len(), reply)];
+        while entries.len() < GROUP_ENTRIES_MAX {
+            match self.queue.try_recv() {
+                Ok(Request::Write(batch, reply)) => {
+                    batches.push((batch.len(), reply));
+                    entries.extend(batch);
+                }
+                Ok(other) => {
+                    self.next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        match self.journal.write(&entries) {
+            Ok(()) => {
+                self.count_commit(batches.len(), entries.len());
+                for (_, reply) in batches {
+                    let _ = reply.send(Ok(()));
+                }
+            }
+            Err(error) => self.after_failure(error, &entries, batches),
+        }
+    }
+
+    /// A group failed: each batch for itself, so that a bad one does not take its neighbours with it.
+    fn after_failure(&mut self, error: JournalError, mut entries: &[Entry], mut batches: Vec<(usize, Reply<()>)>) {
+        if batches.len() == 1
+            && let Some((_, reply)) = batches.pop()
+        {
+            Counters::add(&self.counters.failures, 1);
+            let _ = reply.send(Err(error));
+            return;
+        }
+        for (len, reply) in batches {
+            let (batch, rest) = entries.split_at(len);
+            entries = rest;
+            let result = self.journal.write(batch);
+            match &result {
+                Ok(()) => self.count_commit(1, len),
+                Err(_) => Counters::add(&self.counters.failures, 1),
+            }
+            let _ = reply.send(result);
+        }
+    }
+
+    fn count_commit(&self, batches: usize, entries: usize) {
+        Counters::add(&self.counters.commits, 1);
+        Counters::add(&self.counters.writes, batches);
+        Counters::add(&self.counters.entries, entries);
+    }
+
+    fn sweep_step(&mut self) {
+        let Some(sweep) = self.sweeps.front_mut() else { return };
+        let step = self.journal.sweep(sweep.before, sweep.messages_max);
+        let result = match step {
+            Ok(swept) => {
+                sweep.went += swept.messages;
+                if swept.more {
+                    return;
+                }
+                Ok(sweep.went)
+            }
+            Err(error) => Err(error),
+        };
+        if let Some(sweep) = self.sweeps.pop_front() {
+            let _ = sweep.reply.send(result);
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,9 +151,10 @@ pub(super) fn version(connection: &Connection) -> Result<usize, Fault> {
 
 /// Brings the schema up to date, each step in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Fault> {
-    for step in version(connection)?..MIGRATIONS.len() {
+    let done = version(connection)?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {
         let transaction = connection.transaction()?;
-        transaction.execute_batch(MIGRATIONS[step])?;
+        transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "user_version", i64::try_from(step + 1).unwrap_or(i64::MAX))?;
         transaction.commit()?;
     }
