@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub mod verify;
+
 /// Turns signed messages on a bus into planned, guarded, journaled changes.
 #[derive(Debug, Parser)]
 #[command(name = "reactor", version, max_term_width = 110)]
@@ -46,7 +48,10 @@ pub enum Format {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Say whether messages are genuine: signer, verdict, reason
+    Verify(verify::Args),
+}
 
 /// Exit code 1: the answer is no.
 pub const NO: u8 = 1;
@@ -56,7 +61,9 @@ pub const NO: u8 = 1;
 /// # Errors
 /// What could not be done at all; `main` prints it and exits with 1.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.verb {}
+    match cli.verb {
+        Verb::Verify(args) => verify::run(args, &cli.common),
+    }
 }
 
 /// The site's files: what was named, else /etc/reactor if it exists, else ./rules.yaml.
