@@ -14,6 +14,9 @@ pub fn topic(frame: &[u8]) -> Result<&str, String> {
     if frame.len() > TOPIC_BYTES_MAX {
         return Err(format!("the topic has {} bytes, at most {TOPIC_BYTES_MAX} are allowed", frame.len()));
     }
+    if frame.is_empty() {
+        return Err("the topic is empty".to_owned());
+    }
     std::str::from_utf8(frame).map_err(|_| "the topic is not UTF-8".to_owned())
 }
 

@@ -8,6 +8,7 @@ pub mod plan;
 pub mod print;
 pub mod run;
 pub mod status;
+pub mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -90,6 +91,8 @@ pub enum Verb {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Say whether messages are genuine: signer, verdict, reason
+    Verify(verify::Args),
 }
 
 /// Exit code 1: the answer is no.
@@ -103,6 +106,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.verb {
         Verb::Run(args) => run::run(args, common),
+        Verb::Verify(args) => verify::run(args, common),
         Verb::Plan(args) => plan::run(&args, common),
         Verb::Demo(args) => demo::run(&args, common),
         Verb::Status => status::run(common),

@@ -72,7 +72,8 @@ impl<'a> Json<'a> {
         let mut out = Vec::with_capacity(bytes_expected);
         match self {
             Self::Object(fields) => {
-                let kept = fields.iter().filter(|(key, _)| !left_out.iter().any(|name| name.as_bytes() == key.as_ref()));
+                let kept =
+                    fields.iter().filter(|(key, _)| !left_out.iter().any(|name| name.as_bytes() == key.as_ref()));
                 encode_fields(kept, &mut out);
             }
             other => other.encode_into(&mut out),

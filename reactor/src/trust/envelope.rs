@@ -45,7 +45,8 @@ impl<'a> Envelope<'a> {
         if !matches!(json, Json::Object(_)) {
             return Err("the body is not a JSON object".into());
         }
-        let text = json.get("topic").ok_or("the body has no topic")?.as_str().ok_or("the topic in the body is not text")?;
+        let text =
+            json.get("topic").ok_or("the body has no topic")?.as_str().ok_or("the topic in the body is not text")?;
         let topic = Topic::new(text)?;
         if !frame_topic.is_empty() && frame_topic != text {
             let frame = frame_topic.escape_debug();
@@ -78,7 +79,11 @@ impl<'a> Envelope<'a> {
             },
         };
         let signature = text("signature")?;
-        Ok(if is_x509 { Claim::X509 { certificate: text("certificate")?, signature } } else { Claim::Gpg { signature } })
+        Ok(if is_x509 {
+            Claim::X509 { certificate: text("certificate")?, signature }
+        } else {
+            Claim::Gpg { signature }
+        })
     }
 
     /// What an X.509 signature covers: everything but signature and certificate.

@@ -45,7 +45,8 @@ impl Gpg {
         let mut why = Refusal::new("no key in the key files made the signature, or the message was changed");
         for key in keys {
             let Some(part) = key.parts.iter().find(|part| part.made(&signature, signed)) else { continue };
-            match key.holds(now).and_then(|()| part.holds(now)).and_then(|()| in_date(&signature, part.created_s, now)) {
+            match key.holds(now).and_then(|()| part.holds(now)).and_then(|()| in_date(&signature, part.created_s, now))
+            {
                 Ok(()) => return Ok(key.fingerprint.clone()),
                 Err(reason) => {
                     why = Refusal::of(&key.fingerprint, format!("the signature itself is good, but {reason}"));
@@ -86,7 +87,8 @@ fn read_signature(field: &str) -> Result<Signature, String> {
 }
 
 fn in_date(signature: &Signature, key_created_s: i64, now: Timestamp) -> Result<(), String> {
-    let created_s = signature.created().map(|time| i64::from(time.as_secs())).ok_or("it does not say when it was made")?;
+    let created_s =
+        signature.created().map(|time| i64::from(time.as_secs())).ok_or("it does not say when it was made")?;
     if created_s < key_created_s {
         return Err("it is older than its key".into());
     }
@@ -96,7 +98,3 @@ fn in_date(signature: &Signature, key_created_s: i64, now: Timestamp) -> Result<
     }
     Ok(())
 }
-
-#[cfg(test)]
-#[path = "gpg/tests.rs"]
-mod tests;

@@ -80,16 +80,25 @@ mod tests {
 
     #[test]
     fn envelopes_of_both_buses_are_read() {
-        let fedmsg = read_back(r#"{"topic":"a.b","msg":[],"msg_id":"m","timestamp":1.5,"headers":{"x":1},"signature":"?"}"#);
+        let fedmsg =
+            read_back(r#"{"topic":"a.b","msg":[],"msg_id":"m","timestamp":1.5,"headers":{"x":1},"signature":"?"}"#);
         assert_eq!((fedmsg.id.as_str(), fedmsg.sent.as_millisecond(), fedmsg.headers.len()), ("m", 1500, 1));
-        let newer = read_back(r#"{"topic":"a.b","body":{"n":2},"id":"i","headers":{"sent-at":"1970-01-01T00:00:09+00:00"}}"#);
+        let newer =
+            read_back(r#"{"topic":"a.b","body":{"n":2},"id":"i","headers":{"sent-at":"1970-01-01T00:00:09+00:00"}}"#);
         assert_eq!((newer.id.as_str(), newer.sent.as_second(), newer.body), ("i", 9, json!({"n": 2})));
     }
 
     #[test]
     fn what_is_no_message_is_an_error_with_a_hint() {
-        for wrong in ["", "[]", "{}", r#"{"topic":1,"msg":1}"#, r#"{"topic":"a"}"#, r#"{"topic":"a b","msg":1}"#,
-            r#"{"topic":"reactor.reaction.held","msg":1}"#] {
+        for wrong in [
+            "",
+            "[]",
+            "{}",
+            r#"{"topic":1,"msg":1}"#,
+            r#"{"topic":"a"}"#,
+            r#"{"topic":"a b","msg":1}"#,
+            r#"{"topic":"reactor.reaction.held","msg":1}"#,
+        ] {
             let error = local(wrong.as_bytes(), "in", "in:1", Timestamp::UNIX_EPOCH).unwrap_err();
             assert!(error.starts_with("in: ") && error.contains("\nhint: "), "{error}");
         }

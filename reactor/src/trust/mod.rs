@@ -15,7 +15,7 @@ use crate::message::Message;
 
 pub mod canonical;
 pub mod demo_pki;
-mod encoding;
+pub mod encoding;
 mod envelope;
 pub mod gpg;
 mod local;
@@ -101,3 +101,6 @@ impl Verified<Message> {
         Self(message)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,8 +142,15 @@ mod tests {
         let pattern = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
         let fits = |p: &str, t: &str| matches(&pattern(p), &t.split('.').collect::<Vec<_>>());
         for (p, t) in [
-            ("a.*", "a.b"), ("a.**", "a"), ("a.**", "a.b.c"), ("**.c", "a.b.c"), ("**", "x"), ("a.**.c", "a.c"),
-            ("a.**.c.**.e", "a.c.b.c.d.e"), ("**.*", "a"), ("**.a.**.a", "a.b.a"),
+            ("a.*", "a.b"),
+            ("a.**", "a"),
+            ("a.**", "a.b.c"),
+            ("**.c", "a.b.c"),
+            ("**", "x"),
+            ("a.**.c", "a.c"),
+            ("a.**.c.**.e", "a.c.b.c.d.e"),
+            ("**.*", "a"),
+            ("**.a.**.a", "a.b.a"),
         ] {
             assert!(fits(p, t), "{p} {t}");
         }

@@ -53,7 +53,8 @@ impl Signer {
     /// What is wrong with which file, and a hint. A private key that every user may read is refused.
     pub fn open(certificate: &Path, key: &Path) -> Result<Self, String> {
         let shown = key.display();
-        let mode = std::fs::metadata(key).map_err(|error| format!("{shown} can't be read: {error}"))?.permissions().mode();
+        let mode =
+            std::fs::metadata(key).map_err(|error| format!("{shown} can't be read: {error}"))?.permissions().mode();
         if mode & OTHERS != 0 {
             return Err(format!("the private key {shown} can be read by every user\nhint: chmod o-rwx {shown}"));
         }
@@ -126,11 +127,9 @@ fn private_key(pem: &[u8]) -> Result<RsaPrivateKey, String> {
         return RsaPrivateKey::from_pkcs1_der(der).map_err(|error| format!("the private key can't be read: {error}"));
     }
     if let Some(der) = armoured_blocks(pem, &["PRIVATE KEY"])?.first() {
-        return RsaPrivateKey::from_pkcs8_der(der).map_err(|error| format!("the private key can't be read (RSA?): {error}"));
+        return RsaPrivateKey::from_pkcs8_der(der)
+            .map_err(|error| format!("the private key can't be read (RSA?): {error}"));
     }
-    Err("there is no private key (PEM, RSA, not encrypted)\nhint: openssl pkey -in OLD -out NEW removes the password".into())
+    Err("there is no private key (PEM, RSA, not encrypted)\nhint: openssl pkey -in OLD -out NEW removes the password"
+        .into())
 }
-
-#[cfg(test)]
-#[path = "sign_tests.rs"]
-mod tests;

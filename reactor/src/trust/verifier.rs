@@ -52,9 +52,10 @@ impl Verifier {
                 whole(&envelope, raw, &signed, signer)
             }
             Claim::Gpg { signature } => {
-                let gpg = self.gpg.as_ref().ok_or_else(|| {
-                    Refusal::new("it is signed with gpg, which the trust block does not accept")
-                })?;
+                let gpg = self
+                    .gpg
+                    .as_ref()
+                    .ok_or_else(|| Refusal::new("it is signed with gpg, which the trust block does not accept"))?;
                 let signed = envelope.signed_by_gpg().map_err(Refusal::new)?;
                 let signer = gpg.verify(signature, &signed, now)?;
                 payload_only(&envelope, raw, &signed, signer)
@@ -122,7 +123,3 @@ pub fn signature_alone(body: &[u8]) -> Result<String, Refusal> {
         _ => Err(Refusal::new("it carries no certificate")),
     }
 }
-
-#[cfg(test)]
-#[path = "verifier_tests.rs"]
-mod tests;

@@ -151,7 +151,3 @@ fn is_signed_by(leaf: &Certificate, signed: &[u8], signature: &[u8]) -> bool {
 fn wrong_signature(leaf: &Certificate) -> String {
     format!("the signature does not fit the message and the key of {}: one of them was changed", leaf.signer)
 }
-
-#[cfg(test)]
-#[path = "x509/tests.rs"]
-mod tests;

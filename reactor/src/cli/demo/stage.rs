@@ -99,7 +99,7 @@ impl Stage {
         let at = now();
         let msg_id = format!("{}-demo-{}", at.strftime("%Y"), self.sent);
         let message =
-            Outgoing { topic, msg, i: self.sent, msg_id: &msg_id, timestamp: at.as_second(), username: "demo" };
+            Outgoing { topic, msg, i: self.sent, msg_id: &msg_id, timestamp_s: at.as_second(), username: "demo" };
         sign(self, &message).map_err(anyhow::Error::msg)
     }
 

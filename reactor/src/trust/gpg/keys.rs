@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pgp::composed::{Deserializable as _, SignedPublicKey, SignedPublicSubKey};
-use pgp::packet::{KeyFlags, Packet, PacketParser, PacketTrait as _, PublicKey, PublicSubkey, Signature, SignatureType};
+use pgp::packet::{
+    KeyFlags, Packet, PacketParser, PacketTrait as _, PublicKey, PublicSubkey, Signature, SignatureType,
+};
 use pgp::types::{KeyDetails as _, Tag};
 
 use super::super::encoding::{armoured_blocks, hex_upper};
@@ -94,7 +96,9 @@ pub fn load(files: &[PathBuf]) -> Result<Vec<Key>, String> {
             let first_key = packets.iter().position(|packet| packet.tag() == Tag::PublicKey).unwrap_or(packets.len());
             let of_keys = packets.split_off(first_key);
             revocations.extend(packets.into_iter().filter_map(revocation));
-            for key in SignedPublicKey::from_packets(of_keys.into_iter().map(Ok).collect::<Vec<_>>().into_iter().peekable()) {
+            for key in
+                SignedPublicKey::from_packets(of_keys.into_iter().map(Ok).collect::<Vec<_>>().into_iter().peekable())
+            {
                 keys.push(key.map_err(|error| wrong(&format!("not readable as an OpenPGP key: {error}")))?);
             }
         }
@@ -114,7 +118,8 @@ fn packet_blocks(file: &Path) -> Result<Vec<Vec<u8>>, String> {
     if content.first().is_some_and(|byte| byte & 0x80 != 0) {
         return Ok(vec![content]);
     }
-    armoured_blocks(&content, &["PGP PUBLIC KEY BLOCK"]).map_err(|why| format!("the key file {}: {why}", file.display()))
+    armoured_blocks(&content, &["PGP PUBLIC KEY BLOCK"])
+        .map_err(|why| format!("the key file {}: {why}", file.display()))
 }
 
 fn revocation(packet: Packet) -> Option<Signature> {

@@ -50,7 +50,10 @@ impl Authority {
         let signed = named().filter(|(_, root)| leaf.seal.is_by(&root.certificate.key, Md5::Refused));
         let issuers: Vec<usize> = signed.map(|(n, _)| n).collect();
         if issuers.is_empty() {
-            return Err(format!("the certificate of {} names the CA as its issuer but is not signed by it", leaf.signer));
+            return Err(format!(
+                "the certificate of {} names the CA as its issuer but is not signed by it",
+                leaf.signer
+            ));
         }
         Ok(issuers)
     }
@@ -132,7 +135,9 @@ fn load_roots(ca: &Path, crl: Option<&Path>) -> Result<Vec<Root>, String> {
         }
     }
     if roots.is_empty() {
-        return Err(wrong("it holds no self-signed CA certificate (PEM); an intermediate alone is not believed".into()));
+        return Err(wrong(
+            "it holds no self-signed CA certificate (PEM); an intermediate alone is not believed".into(),
+        ));
     }
     Ok(roots)
 }

@@ -96,7 +96,8 @@ impl Certificate {
             issuer_shown: parsed.issuer().to_string(),
             serial: serial(parsed.raw_serial()),
             valid_s: (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp()),
-            key: rsa_key(parsed.public_key()).ok_or_else(|| because("has a key that is not RSA; only RSA is accepted"))?,
+            key: rsa_key(parsed.public_key())
+                .ok_or_else(|| because("has a key that is not RSA; only RSA is accepted"))?,
             is_ca: is_ca(&parsed).map_err(because)?,
             may_sign_crl: usage(&parsed).map_err(because)?.is_none_or(|usage| usage.crl_sign()),
             seal: Seal::new(tbs.as_ref(), &parsed.signature_algorithm, &parsed.signature_value.data),
@@ -170,7 +171,8 @@ pub fn unknown_critical(extensions: &[X509Extension<'_>]) -> Option<String> {
 }
 
 fn first_common_name(subject: &X509Name<'_>) -> Result<String, String> {
-    let first = subject.iter_common_name().next().ok_or("the certificate has no CN, so nobody is named as the signer")?;
+    let first =
+        subject.iter_common_name().next().ok_or("the certificate has no CN, so nobody is named as the signer")?;
     let name = first.as_str().map_err(|_| "the CN of the certificate is not text that can be read")?;
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(format!("the CN of the certificate is not a name: {name:?}"));
