@@ -18,8 +18,8 @@ use crate::guard::{self, Verdict};
 use crate::journal::{Entry, ReactionId, ReactionRow, State, Story};
 use crate::lanes::{LaneId, Lanes, Offer, Offered, Outcome, Restored, retry_at};
 use crate::message::{Message, Topic};
-use crate::rules::EvalError;
 use crate::rules::matcher::{Decision, Rules};
+use crate::rules::scope::EvalError;
 use crate::rules::site::{HandlerConfig, Mode, On, Rule};
 use crate::trust::Verified;
 

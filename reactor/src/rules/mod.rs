@@ -6,10 +6,14 @@
 //! * [`topic`]: topic patterns and their index
 //! * [`condition`]: `where`, `unless` and `when`
 //! * [`template`]: `key` and `with`
+//! * [`matcher`]: which rules a message concerns; [`explain`]: why, or why not
+
 
 pub mod condition;
 pub mod diagnostics;
+pub mod explain;
 pub mod file;
+pub mod matcher;
 pub mod site;
 pub mod template;
 pub mod topic;
@@ -26,9 +30,3 @@ pub struct ExprError {
     /// What to write instead, if that is known.
     pub hint: Option<String>,
 }
-pub mod matcher;
-/// x
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvalError { /// x
- pub message: String, /// x
- pub hint: Option<String> }
