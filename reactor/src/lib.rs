@@ -20,10 +20,12 @@
 
 pub mod bus;
 pub mod cli;
+pub mod engine;
 pub mod guard;
 pub mod journal;
 pub mod lanes;
 pub mod message;
 pub mod rules;
+pub mod runner;
 pub mod trust;
 pub mod units;

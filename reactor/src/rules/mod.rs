@@ -30,3 +30,9 @@ pub struct ExprError {
     /// What to write instead, if that is known.
     pub hint: Option<String>,
 }
+pub mod matcher;
+/// x
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvalError { /// x
+ pub message: String, /// x
+ pub hint: Option<String> }
