@@ -1,6 +1,8 @@
 //! The command line: one file a verb. Each has `Args` (clap) and `run`, which returns the exit code: 0 fine, 1 the answer
 //! is no, 2 wrong usage (clap's own). Only here: `anyhow`, printing, and the wall clock beside the engine's.
 
+pub mod handler;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,7 +48,10 @@ pub enum Format {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Write a handler, and test that it keeps the contract
+    Handler(handler::HandlerArgs),
+}
 
 /// Exit code 1: the answer is no.
 pub const NO: u8 = 1;
@@ -56,7 +61,9 @@ pub const NO: u8 = 1;
 /// # Errors
 /// What could not be done at all; `main` prints it and exits with 1.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.verb {}
+    match cli.verb {
+        Verb::Handler(args) => handler::run(args, &cli.common),
+    }
 }
 
 /// The site's files: what was named, else /etc/reactor if it exists, else ./rules.yaml.

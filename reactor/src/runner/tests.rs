@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod contract;
+mod leftover;
 mod limits;
 mod serve;
 mod surroundings;

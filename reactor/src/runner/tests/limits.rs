@@ -60,7 +60,8 @@ async fn output_over_a_limit_is_a_permanent_failure_that_names_it() {
     let site = Site::new();
     for (body, says) in [
         ("head -c 70000 /dev/zero | tr '\\0' x; echo", "a line of more than 65536 bytes"),
-        ("exec yes", "more than 16777216 bytes"),
+        ("exec yes", "line 1 of its stdout is not a JSON object"),
+        ("yes \"$(printf %60000s)\"", "more than 16777216 bytes"),
         ("exec cat /dev/zero", "a line of more than 65536 bytes"),
         ("yes '{\"change\":{\"action\":\"run\",\"target\":\"x\"}}'", "more than 10000 changes"),
     ] {
