@@ -167,14 +167,18 @@ async fn test(args: TestArgs, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 fn print_step(step: &Step, format: Format) {
-    let (ok, detail) = match &step.result {
-        Ok(detail) => (true, detail),
-        Err(why) => (false, why),
+    let (word, detail, hint) = match &step.result {
+        Ok(detail) => ("ok  ", detail, None),
+        Err(wrong) => ("FAIL", &wrong.message, wrong.hint.as_ref()),
     };
-    match format {
-        Format::Json => println!("{}", json!({"step": step.name, "ok": ok, "detail": detail})),
-        Format::Human if detail.is_empty() => println!("{}{}", if ok { "ok   " } else { "FAIL " }, step.name),
-        Format::Human => println!("{}{}: {detail}", if ok { "ok   " } else { "FAIL " }, step.name),
+    if format == Format::Json {
+        println!("{}", json!({"step": step.name, "ok": step.result.is_ok(), "detail": detail, "hint": hint}));
+        return;
+    }
+    let colon = if detail.is_empty() { "" } else { ": " };
+    println!("{word} {}{colon}{detail}", step.name);
+    if let Some(hint) = hint {
+        println!("     hint: {hint}");
     }
 }
 

@@ -41,7 +41,22 @@ pub struct Step {
     /// What was tested, as a sentence.
     pub name: &'static str,
     /// What was found, or why it is wrong.
-    pub result: Result<String, String>,
+    pub result: Result<String, Wrong>,
+}
+
+/// Why a step is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// What failed, on what, why.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl<T: Into<String>> From<T> for Wrong {
+    fn from(message: T) -> Self {
+        Self { message: message.into(), hint: None }
+    }
 }
 
 /// Whether every step is right.
@@ -79,9 +94,12 @@ impl Test<'_> {
         let again = self.plan("a second plan says the same", |_| String::new()).await?;
         if again != plan {
             self.unsay();
-            self.step("a second plan says the same", Err(format!("first {}; then {}", show(&plan), show(&again))))?;
+            self.step(
+                "a second plan says the same",
+                Err(format!("first {}; then {}", show(&plan), show(&again)).into()),
+            )?;
         }
-        let wrote_nothing = self.wrote_nothing(before);
+        let wrote_nothing = self.wrote_nothing(describe.serve, before);
         self.step("plan wrote nothing", wrote_nothing)?;
         if plan.is_empty() {
             let why = "the plan is empty, so nothing was tried; choose parameters that change something";
@@ -92,13 +110,13 @@ impl Test<'_> {
         let last = self.plan("after apply, the plan is empty", |_| String::new()).await?;
         if !last.is_empty() {
             self.unsay();
-            self.step("after apply, the plan is empty", Err(format!("it still says {}", show(&last))))?;
+            self.step("after apply, the plan is empty", Err(format!("it still says {}", show(&last)).into()))?;
         }
         Some(())
     }
 
     /// Records a step; `None` if it is wrong.
-    fn step(&mut self, name: &'static str, result: Result<String, String>) -> Option<()> {
+    fn step(&mut self, name: &'static str, result: Result<String, Wrong>) -> Option<()> {
         let right = result.is_ok().then_some(());
         self.steps.push(Step { name, result });
         right
@@ -126,13 +144,13 @@ impl Test<'_> {
         planned.ok()
     }
 
-    async fn apply(&self, plan: &[Change]) -> Result<String, String> {
+    async fn apply(&self, plan: &[Change]) -> Result<String, Wrong> {
         let Contract { handler, timeout, .. } = self.contract;
         let cancel = self.cancel.clone();
         let applied = self.runner.apply(handler, self.request(), plan, *timeout, cancel, &mut |_| {}).await;
         match (applied.verdict, applied.warning) {
             (Verdict::Done, None) => Ok(format!("{} done", applied.done.len())),
-            (Verdict::Done, Some(warning)) => Err(warning),
+            (Verdict::Done, Some(warning)) => Err(warning.into()),
             (Verdict::Replan(failure) | Verdict::Failed(failure), _) => Err(with_hint(&failure)),
         }
     }
@@ -157,25 +175,24 @@ impl Test<'_> {
         self.contract.watch.as_deref().map(snapshot)
     }
 
-    fn wrote_nothing(&self, before: Option<io::Result<Snapshot>>) -> Result<String, String> {
-        let landlock = self.runner.sandbox() == "landlock";
-        let serves = "a handler that serves is not held to reading";
+    fn wrote_nothing(&self, serve: bool, before: Option<io::Result<Snapshot>>) -> Result<String, Wrong> {
         match (before, self.snapshot()) {
             (Some(Ok(before)), Some(Ok(after))) => match changed(&before, &after) {
                 None => Ok(format!("{} files are as they were", before.len())),
-                Some(path) => Err(format!("{} is not as it was", path.display())),
+                Some(path) => Err(format!("{} is not as it was", path.display()).into()),
             },
-            (Some(Err(error)), _) | (_, Some(Err(error))) => Err(format!("the watched directory: {error}")),
-            _ if landlock => Ok(format!("it could not: Landlock ({serves}: then give a directory to watch)")),
+            (Some(Err(error)), _) | (_, Some(Err(error))) => Err(format!("the watched directory: {error}").into()),
+            _ if serve => {
+                Ok("not tested: it serves, and so can write while it plans; give a directory to watch".into())
+            }
+            _ if self.runner.sandbox() == "landlock" => Ok("it could not have, Landlock held it".into()),
             _ => Ok("not tested: no Landlock in this kernel, and no directory to watch".into()),
         }
     }
 }
 
-fn with_hint(failure: &Failure) -> String {
-    failure
-        .hint()
-        .map_or_else(|| failure.message().to_owned(), |hint| format!("{}\n     hint: {hint}", failure.message()))
+fn with_hint(failure: &Failure) -> Wrong {
+    Wrong { message: failure.message().to_owned(), hint: failure.hint().map(str::to_owned) }
 }
 
 fn show(plan: &[Change]) -> String {

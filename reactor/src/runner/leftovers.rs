@@ -171,13 +171,14 @@ fn command_of(pid: u32) -> String {
 
 fn remove_places(state: &Path) {
     let secrets = secrets_dir(state).ok();
-    for dir in [Some(state.join("work")), secrets].into_iter().flatten() {
+    for dir in [Some(state.join("work")), secrets.clone()].into_iter().flatten() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             if let Err(error) = fs::remove_dir_all(entry.path()) {
                 tracing::warn!(dir = %entry.path().display(), %error, "a handler's directory could not be removed");
             }
         }
     }
+    let _ = secrets.map(fs::remove_dir);
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub const STATE_VARIABLE: &str = "REACTOR_STATE";
 pub const SECRETS_VARIABLE: &str = "REACTOR_SECRETS";
 
 /// Where places are made.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Ground {
     /// The state directory, absolute.
     pub state: PathBuf,
@@ -34,6 +34,13 @@ pub(super) struct Ground {
     pub secrets: PathBuf,
     /// This program, for built-in handlers.
     pub reactor: PathBuf,
+}
+
+impl Drop for Ground {
+    /// Nothing is left in shared memory by a daemon that ends; not removed while something is in it.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.secrets);
+    }
 }
 
 /// What was made for one child; removed when dropped.
@@ -78,7 +85,12 @@ impl Ground {
         let wanted: Vec<_> = handler.secrets.iter().filter(|(_, secret)| verb.sees(secret)).collect();
         if !wanted.is_empty() {
             let dir = self.secrets.join(&name);
-            owned_dir(&dir, user.as_ref()).map_err(|error| made("secrets", error))?;
+            let made_it = owned_dir(&dir, user.as_ref()).or_else(|error| match error.kind() {
+                // Another runner on this state directory took the empty one away at its end.
+                io::ErrorKind::NotFound => secrets_dir(&self.state).and_then(|_| owned_dir(&dir, user.as_ref())),
+                _ => Err(error),
+            });
+            made_it.map_err(|error| made("secrets", error))?;
             place.secrets = Some(dir.clone());
             wanted.into_iter().try_for_each(|(name, secret)| put(handler, name, secret, &dir, user.as_ref()))?;
         }

@@ -72,7 +72,7 @@ struct Route {
 
 /// What one request hears.
 enum Said {
-    Line { line: Line, bytes: usize },
+    Line { line: Box<Line>, bytes: usize },
     Died(String),
 }
 
@@ -210,10 +210,10 @@ impl Asked {
     /// What it does after it was cancelled is heard too: the journal is to know it.
     async fn hear_end(&mut self, hearing: &mut Hearing, on_change: OnChange<'_>) {
         while let Some(Said::Line { line, .. }) = self.said.recv().await {
-            if matches!(line, Line::End { .. }) {
+            if matches!(*line, Line::End { .. }) {
                 return;
             }
-            if let Ok(Some(change)) = hearing.take_line(line) {
+            if let Ok(Some(change)) = hearing.take_line(*line) {
                 on_change(change);
             }
         }
@@ -222,10 +222,12 @@ impl Asked {
     async fn hear(&mut self, hearing: &mut Hearing, on_change: OnChange<'_>) -> Result<Exit, Failure> {
         loop {
             match self.said.recv().await {
-                Some(Said::Line { line: Line::End { code }, .. }) => return Ok(Exit::Code(code)),
                 Some(Said::Line { line, bytes }) => {
+                    if let Line::End { code } = *line {
+                        return Ok(Exit::Code(code));
+                    }
                     hearing.count(bytes)?;
-                    if let Some(change) = hearing.take_line(line)? {
+                    if let Some(change) = hearing.take_line(*line)? {
                         on_change(change);
                     }
                 }
@@ -326,7 +328,7 @@ fn route(line: &[u8], shared: &Shared) -> Result<(), Failure> {
         && (ends || route.bytes <= STDOUT_BYTES_MAX)
     {
         route.bytes += line.len() + 1;
-        let _ = route.to.send(Said::Line { line: answer.line, bytes: line.len() });
+        let _ = route.to.send(Said::Line { line: Box::new(answer.line), bytes: line.len() });
     }
     if ends {
         state.routes.remove(&id);

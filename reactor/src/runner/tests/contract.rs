@@ -122,7 +122,7 @@ async fn a_handler_that_breaks_the_contract_is_told_where() {
         let steps = check(&site, site.handler(&json!({}), &body), json!({})).await;
         let last = steps.last().unwrap();
         assert!(!holds(&steps) && last.name == step, "{body}: {steps:#?}");
-        assert!(last.result.as_ref().unwrap_err().contains(says), "{body}: {steps:#?}");
+        assert!(last.result.as_ref().unwrap_err().message.contains(says), "{body}: {steps:#?}");
     }
 }
 
@@ -139,5 +139,5 @@ async fn a_plan_that_writes_through_a_server_is_seen_in_the_watched_directory() 
     let steps = check(&site, site.handler(&json!({"serve": true}), &body), json!({})).await;
     let last = steps.last().unwrap();
     assert_eq!(last.name, "plan wrote nothing", "{steps:#?}");
-    assert!(last.result.as_ref().unwrap_err().contains("watched"), "{steps:#?}");
+    assert!(last.result.as_ref().unwrap_err().message.contains("watched"), "{steps:#?}");
 }
