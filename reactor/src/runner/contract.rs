@@ -12,9 +12,8 @@ use std::time::Duration;
 use handler_api::protocol::VERSION;
 use handler_api::{Change, Describe, Failure, MessageView, Params, Request};
 use serde_json::Map;
-use tokio::sync::watch;
 
-use super::{Runner, Verdict, compare};
+use super::{Runner, Verdict, compare, never};
 use crate::rules::site::HandlerConfig;
 
 /// Most files that are looked at below a watched directory.
@@ -67,18 +66,15 @@ pub fn holds(steps: &[Step]) -> bool {
 
 /// Runs the test, up to the first step that makes the following ones pointless.
 pub async fn contract(runner: &Runner, contract: &Contract) -> Vec<Step> {
-    let (never, cancel) = watch::channel(false);
-    let mut test = Test { runner, contract, cancel, steps: Vec::new() };
+    let mut test = Test { runner, contract, steps: Vec::new() };
     // The steps are all that is of interest; `None` only says that the next ones make no sense.
     let _ = test.run().await;
-    drop(never);
     test.steps
 }
 
 struct Test<'a> {
     runner: &'a Runner,
     contract: &'a Contract,
-    cancel: super::Cancel,
     steps: Vec<Step>,
 }
 
@@ -138,7 +134,7 @@ impl Test<'_> {
 
     async fn plan(&mut self, name: &'static str, show: fn(&[Change]) -> String) -> Option<Vec<Change>> {
         let Contract { handler, timeout, .. } = self.contract;
-        let planned = self.runner.plan(handler, self.request(), *timeout, self.cancel.clone()).await;
+        let planned = self.runner.plan(handler, self.request(), *timeout, never()).await;
         let result = planned.as_ref().map(|plan| show(plan)).map_err(with_hint);
         self.step(name, result)?;
         planned.ok()
@@ -146,8 +142,7 @@ impl Test<'_> {
 
     async fn apply(&self, plan: &[Change]) -> Result<String, Wrong> {
         let Contract { handler, timeout, .. } = self.contract;
-        let cancel = self.cancel.clone();
-        let applied = self.runner.apply(handler, self.request(), plan, *timeout, cancel, &mut |_| {}).await;
+        let applied = self.runner.apply(handler, self.request(), plan, *timeout, never(), &mut |_| {}).await;
         match (applied.verdict, applied.warning) {
             (Verdict::Done, None) => Ok(format!("{} done", applied.done.len())),
             (Verdict::Done, Some(warning)) => Err(warning.into()),

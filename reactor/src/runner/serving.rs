@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::exec::{self, Log, OnChange, Run};
 use super::hearing::{Exit, Hearing};
-use super::place::{Ground, Place};
 use super::process::{Pipes, Process};
+use super::surroundings::{Ground, Surroundings};
 use super::{Options, RESTART_WAIT_SECONDS_MAX, Stamp, Verb, cancelled, request_line, stamp};
 use crate::rules::site::{HandlerConfig, Program};
 
@@ -141,8 +141,8 @@ impl Pool {
             }
         }
         slot.live = None;
-        let (process, pipes, place) = exec::start(ground, handler, Verb::Serve).await?;
-        let live = Arc::new(attend(process, pipes, place, handler.clone(), options.term_to_kill));
+        let (process, pipes, surroundings) = exec::start(ground, handler, Verb::Serve).await?;
+        let live = Arc::new(attend(process, pipes, surroundings, handler.clone(), options.term_to_kill));
         slot.live = Some((handler.clone(), stamps, Arc::clone(&live)));
         Ok(live)
     }
@@ -253,7 +253,7 @@ impl Drop for Asked {
 }
 
 /// Attends to one process until its end: writes what is asked, hands out what it answers, ends it for certain.
-fn attend(process: Process, pipes: Pipes, place: Place, handler: HandlerConfig, grace: Duration) -> Live {
+fn attend(process: Process, pipes: Pipes, surroundings: Surroundings, handler: HandlerConfig, grace: Duration) -> Live {
     let (to, lines) = mpsc::channel(LINES_WAITING_MAX);
     let shared = Arc::new(Shared::default());
     let for_task = Arc::clone(&shared);
@@ -282,7 +282,7 @@ fn attend(process: Process, pipes: Pipes, place: Place, handler: HandlerConfig, 
         let log = log.finish();
         let why = if log.is_empty() { why } else { format!("{why}: {log}") };
         tracing::info!(handler = &*handler.name, why, "a long-lived handler ended");
-        let _ = tokio::task::spawn_blocking(move || drop(place)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(surroundings)).await;
         let mut state = for_task.state();
         for (_, route) in state.routes.drain() {
             let _ = route.to.send(Said::Died(why.clone()));

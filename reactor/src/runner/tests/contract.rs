@@ -38,7 +38,7 @@ async fn mail_alias_keeps_the_contract_and_every_other_line() {
     assert_eq!(site.read("aliases"), format!("{after}k.evin: k+1@x.org\n"));
     fs::remove_file(site.path("aliases")).unwrap();
     let with = request(json!({"user": "ralph", "address": "new@x.org"}));
-    let failure = site.runner.plan(&handler, with, LONG, site.never()).await.unwrap_err();
+    let failure = site.runner.plan(&handler, with, LONG, never()).await.unwrap_err();
     assert_eq!(retry(&failure), "handler toy, plan: the aliases file can not be read (exit code 75)");
 }
 
@@ -52,7 +52,7 @@ async fn two_mail_aliases_at_once_lose_nothing() {
         async move {
             let request = request(json!({"user": user, "address": "a@x.org"}));
             let plan = [change(&format!("alias {user}"))];
-            let applied = site.runner.apply(handler, request, &plan, LONG, site.never(), &mut |_| {}).await;
+            let applied = site.runner.apply(handler, request, &plan, LONG, never(), &mut |_| {}).await;
             assert_eq!(applied.verdict, Verdict::Done);
         }
     };
@@ -76,10 +76,10 @@ async fn host_access_keeps_the_contract_both_ways() {
         assert_eq!(site.read("access.d/sysadmin.conf"), after);
     }
     let with = request(json!({"group": "../../etc/x", "user": "a", "present": true}));
-    permanent(&site.runner.plan(&handler, with, LONG, site.never()).await.unwrap_err());
+    permanent(&site.runner.plan(&handler, with, LONG, never()).await.unwrap_err());
     fs::remove_dir_all(site.path("access.d")).unwrap();
     let with = request(json!({"group": "sysadmin", "user": "a", "present": false}));
-    retry(&site.runner.plan(&handler, with, LONG, site.never()).await.unwrap_err());
+    retry(&site.runner.plan(&handler, with, LONG, never()).await.unwrap_err());
 }
 
 #[tokio::test]

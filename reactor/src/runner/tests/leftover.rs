@@ -52,7 +52,7 @@ async fn a_whole_tree_is_ended_also_what_left_the_group_or_its_environment() {
 async fn its_directories_are_removed() {
     let site = Site::new();
     fs::create_dir_all(site.path("state/work/toy-1-1/x")).unwrap();
-    let secrets = place::secrets_dir(&site.path("state").canonicalize().unwrap()).unwrap();
+    let secrets = crate::runner::surroundings::secrets_dir(&site.path("state").canonicalize().unwrap()).unwrap();
     fs::create_dir(secrets.join("toy-1-1")).unwrap();
     assert_eq!(end_leftovers(&site.path("state")).await.unwrap(), []);
     assert_eq!(fs::read_dir(site.path("state/work")).unwrap().count(), 0);
