@@ -3,6 +3,7 @@
 
 pub mod decide;
 pub mod demo;
+pub mod handler;
 pub mod list;
 pub mod plan;
 pub mod print;
@@ -12,6 +13,7 @@ pub mod test;
 pub mod verify;
 
 use std::io::{IsTerminal, Write};
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -96,6 +98,8 @@ pub enum Verb {
     },
     /// Say whether messages are genuine: signer, verdict, reason
     Verify(verify::Args),
+    /// Write a handler, and test that it keeps the contract
+    Handler(handler::HandlerArgs),
 }
 
 /// Exit code 1: the answer is no.
@@ -109,6 +113,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.verb {
         Verb::Run(args) => run::run(args, common),
+        Verb::Handler(args) => handler::run(args, common),
         Verb::Verify(args) => verify::run(args, common),
         Verb::Plan(args) => plan::run(&args, common),
         Verb::Test(args) => test::run(&args, common),
