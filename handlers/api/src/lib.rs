@@ -3,13 +3,19 @@
 //! Nothing in here does IO except [`serve`]. The words are those of DESIGN.md; the wire format is protocol version 1
 //! (`handlers/PROTOCOL.md` in this repository).
 //!
-//! * [`protocol`]: the JSON lines: [`Describe`], [`Request`], [`Change`], [`Line`]
+//! * [`protocol`]: the JSON lines: [`Describe`], [`Request`], [`Change`], [`Failure`]
+//! * [`line`]: one line of a handler's stdout: [`Answer`], [`Line`]; reading lines of bounded length
+//! * [`serve`]: the main loop of a handler written in Rust: [`Handler`], [`serve()`]
 //! * [`params`]: typed parameters, checked before a handler sees them
 //! * [`limits`]: every maximum, with its name and unit
 
 pub mod limits;
+pub mod line;
 pub mod params;
 pub mod protocol;
+pub mod serve;
 
+pub use line::{Answer, Line};
 pub use params::{ParamType, Params};
-pub use protocol::{Action, Change, Describe, Failure, Line, MessageView, Request, exit};
+pub use protocol::{Action, Change, Describe, Failure, MessageView, Request, exit};
+pub use serve::{Done, Handler, serve};

@@ -4,6 +4,8 @@
 pub const STDIN_BYTES_MAX: usize = 1024 * 1024;
 /// Longest line a handler may print on stdout, in bytes.
 pub const STDOUT_LINE_BYTES_MAX: usize = 64 * 1024;
+/// All that a handler may print on stdout in one answer, in bytes. Bounds what ignored lines and large changes can cost.
+pub const STDOUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most changes in one plan or one apply.
 pub const CHANGES_MAX: usize = 10_000;
 /// What is kept of a handler's stderr, in bytes. The rest is read and thrown away.
@@ -14,3 +16,7 @@ pub const HANDLERS_AT_ONCE_MAX: usize = 16;
 pub const DESCRIBE_SECONDS_MAX: u64 = 10;
 /// Between SIGTERM and SIGKILL to a handler's process group, in seconds.
 pub const TERM_TO_KILL_SECONDS: u64 = 10;
+/// Requests that one long-lived handler written with [`crate::serve()`] works on at the same time.
+pub const SERVE_AT_ONCE_MAX: usize = 64;
+/// Largest secret, in bytes.
+pub const SECRET_BYTES_MAX: u64 = 1024 * 1024;

@@ -141,17 +141,6 @@ pub struct Request {
     pub changes: Option<Vec<Change>>,
 }
 
-/// One line of a handler's stdout. A long-lived handler adds `"id"`, and ends each answer with `"end": EXIT CODE`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Line {
-    /// The request this belongs to (long-lived handlers only).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<u64>,
-    /// What the line says. Unknown keys are ignored: that is how the protocol grows.
-    #[serde(flatten)]
-    pub says: Map<String, Value>,
-}
-
 /// Why a handler could not do its work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum Failure {
@@ -173,4 +162,49 @@ pub enum Failure {
         /// The next command to type, or where to look.
         hint: Option<String>,
     },
+}
+
+impl Failure {
+    /// A temporary failure with neither hint nor time.
+    pub fn retry(message: impl Into<String>) -> Self {
+        Self::Retry { message: message.into(), hint: None, after: None }
+    }
+
+    /// A permanent failure without a hint.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self::Permanent { message: message.into(), hint: None }
+    }
+
+    /// The same failure with this hint; a hint that it has already stays.
+    #[must_use]
+    pub fn hinting(mut self, text: impl Into<String>) -> Self {
+        let (Self::Retry { hint, .. } | Self::Permanent { hint, .. }) = &mut self;
+        if hint.is_none() {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// What failed, on what, why.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        let (Self::Retry { message, .. } | Self::Permanent { message, .. }) = self;
+        message
+    }
+
+    /// The next command to type, or where to look.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        let (Self::Retry { hint, .. } | Self::Permanent { hint, .. }) = self;
+        hint.as_deref()
+    }
+
+    /// The exit code that says this.
+    #[must_use]
+    pub const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Retry { .. } => exit::TRY_LATER,
+            Self::Permanent { .. } => exit::PERMANENT,
+        }
+    }
 }

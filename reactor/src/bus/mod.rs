@@ -1,5 +1,11 @@
 //! Where messages come from and go to. A new bus = one file here and one line in `open`.
 
+pub mod fedmsg;
+pub mod jsonl;
+pub mod publish;
+mod queue;
+pub mod wire;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -81,4 +87,10 @@ pub enum BusError {
         /// What failed, on what, why.
         why: String,
     },
+}
+
+/// The wall clock: when a message arrived.
+#[allow(clippy::disallowed_methods, reason = "the bus notes when a message arrived")]
+fn clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }

@@ -2,12 +2,27 @@
 //! is no, 2 wrong usage (clap's own). Only here: `anyhow`, printing, and the wall clock beside the engine's.
 
 pub mod check;
+pub mod decide;
+pub mod demo;
+pub mod handler;
+pub mod list;
+pub mod plan;
+pub mod print;
+pub mod run;
 pub mod schema;
+pub mod status;
+pub mod test;
+pub mod verify;
 
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use tracing_subscriber::EnvFilter;
+
+use crate::engine::control::Asked;
 
 /// Turns signed messages on a bus into planned, guarded, journaled changes.
 #[derive(Debug, Parser)]
@@ -50,6 +65,42 @@ pub enum Format {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Run the daemon
+    Run(run::RunArgs),
+    /// Dry run: which rules match a message and why not, and what each handler would change, as a diff
+    #[command(visible_alias = "dry-run")]
+    Plan(plan::PlanArgs),
+    /// Run the rule tests, in virtual time
+    Test(test::TestArgs),
+    /// Show all of it at once: a bus, signed messages, reactions, and a kill -9 in the middle. Needs nothing installed
+    Demo(demo::DemoArgs),
+    /// Show what is running, waiting, held, failed, and what a kill would lose now
+    Status,
+    /// List reactions
+    List(list::ListArgs),
+    /// Show one reaction's whole story: messages, plan, what was done
+    Show(list::ShowArgs),
+    /// Let held reactions go on: each is planned again and may do what was seen, and no more
+    Approve(decide::Ids),
+    /// Try reactions again: failed ones anew, waiting ones now
+    Retry(decide::Ids),
+    /// Give up reactions
+    Drop(decide::Ids),
+    /// Let a rule's reactions wait
+    Pause(decide::RuleName),
+    /// Let a paused rule's reactions run again
+    Resume(decide::RuleName),
+    /// Read the rules again, as SIGHUP does, and say what came of it
+    Reload,
+    /// Print the shell's completions: reactor completions bash > /etc/bash_completion.d/reactor
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Say whether messages are genuine: signer, verdict, reason
+    Verify(verify::Args),
+    /// Write a handler, and test that it keeps the contract
+    Handler(handler::HandlerArgs),
     /// Check a site: syntax, words, types, templates, conditions, names, topics that no bus brings
     Check(check::Args),
     /// Print the JSON Schema of the site's file, for editors
@@ -64,9 +115,29 @@ pub const NO: u8 = 1;
 /// # Errors
 /// What could not be done at all; `main` prints it and exits with 1.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match &cli.verb {
-        Verb::Check(args) => check::run(args, &cli.common),
-        Verb::Schema(args) => schema::run(args, &cli.common),
+    let common = &cli.common;
+    match cli.verb {
+        Verb::Run(args) => run::run(args, common),
+        Verb::Check(args) => check::run(&args, common),
+        Verb::Schema(args) => schema::run(&args, common),
+        Verb::Handler(args) => handler::run(args, common),
+        Verb::Verify(args) => verify::run(args, common),
+        Verb::Plan(args) => plan::run(&args, common),
+        Verb::Test(args) => test::run(&args, common),
+        Verb::Demo(args) => demo::run(&args, common),
+        Verb::Status => status::run(common),
+        Verb::List(args) => list::list(args, common),
+        Verb::Show(args) => list::show(&args, common),
+        Verb::Approve(ids) => decide::run(&Asked::Approve { ids: ids.ids }, common),
+        Verb::Retry(ids) => decide::run(&Asked::Retry { ids: ids.ids }, common),
+        Verb::Drop(ids) => decide::run(&Asked::Drop { ids: ids.ids }, common),
+        Verb::Pause(rule) => decide::run(&Asked::Pause { rule: rule.rule }, common),
+        Verb::Resume(rule) => decide::run(&Asked::Resume { rule: rule.rule }, common),
+        Verb::Reload => decide::run(&Asked::Reload, common),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "reactor", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -89,4 +160,46 @@ impl Common {
             .or_else(|| std::env::var_os("STATE_DIRECTORY").map(PathBuf::from))
             .unwrap_or_else(|| PathBuf::from(".reactor"))
     }
+}
+
+/// Prints a line on stdout. A reader that went away (`reactor list | head`) ends the program quietly.
+pub fn out(line: &str) {
+    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// The wall clock, for what people ask.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "the command line may know the time")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A runtime with as many threads as there is work for: one for the engine, one for what waits.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// Sends the log to stderr: `-q` errors, else what an operator should know; `-v` and `-vv` more; `RUST_LOG` decides alone
+/// where it is set. Without times under systemd, which adds its own.
+pub fn log(common: &Common) {
+    let level = match (common.quiet, common.verbose) {
+        (true, _) => "error",
+        (false, 0) => "info",
+        (false, 1) => "debug",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("warn,reactor={level}")));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = log.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    // Only the first of two calls counts; the second is harmless.
+    let _ = match (common.format, std::env::var_os("JOURNAL_STREAM")) {
+        (Format::Json, _) => log.json().try_init(),
+        (Format::Human, Some(_)) => log.without_time().try_init(),
+        (Format::Human, None) => log.try_init(),
+    };
 }

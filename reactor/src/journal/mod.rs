@@ -1,10 +1,21 @@
 //! The durable record of messages, reactions, plans and outcomes. Nothing is acknowledged before it is in here.
 //!
 //! A journal is written in [`Entry`] batches, each batch one durable transaction: after [`Journal::write`] returns,
-//! a power cut loses nothing of it. Reading goes through [`Journal::pending`] (what a restarted daemon must go on
-//! with), [`Journal::seen`] (dedupe) and [`Journal::query`] (people's questions).
+//! a power cut loses nothing of it. Reading goes through [`Question::Pending`] (what a restarted daemon must go
+//! on with), [`Journal::seen`] (dedupe) and [`Journal::ask`] (people's questions).
+//!
+//! Times are kept to the microsecond; what is finer is cut off.
 //!
 //! Secrets never get here: before and after of a change marked `secret` are hashed by the engine.
+//!
+//! * [`sqlite`]: the journal of one node, a file
+//! * [`handle`]: what the engine holds: a journal on a thread of its own, group commit
+//! * `contract`: what every journal must do, as tests
+
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod handle;
+pub mod sqlite;
 
 use std::collections::HashSet;
 
@@ -94,9 +105,10 @@ pub struct ReactionRow {
 pub enum Entry {
     /// A trusted message. The second message with the same id changes nothing.
     Message(Message),
-    /// A new reaction (the whole row), and the ids of the messages that led to it, oldest first.
+    /// A new reaction (the whole row), and the ids of the messages that led to it, oldest first. They must be in the
+    /// journal, or earlier in the batch; `messages` is counted from them.
     Reaction(Box<ReactionRow>, Vec<String>),
-    /// A message joined a waiting reaction.
+    /// A message joined a waiting reaction. One that joined it before changes nothing.
     Joined {
         /// The reaction.
         reaction: ReactionId,
@@ -105,7 +117,9 @@ pub enum Entry {
         /// Its new start.
         not_before: Timestamp,
     },
-    /// The row as it is now (state, attempts, plan, reason…). Replaces all but `id`, `created`, `messages`.
+    /// The row as it is now (state, attempts, plan, reason…). Replaces all but `id`, `created`, `messages`. `done` is
+    /// replaced by what the row has; where that is empty, what was recorded by [`Entry::ChangeDone`] stays, except that
+    /// [`State::Applying`] begins a new apply, with nothing done.
     Update(Box<ReactionRow>),
     /// One change was done. Appended to the row's `done`.
     ChangeDone {
@@ -128,7 +142,7 @@ pub enum Entry {
         /// The rest, for people.
         detail: String,
     },
-    /// A refused message, kept for a look. Only the newest [`REFUSED_KEPT_MAX`] are kept.
+    /// A refused message, kept for a look. The same bus, topic and reason are folded into one. Only the newest [`REFUSED_KEPT_MAX`] are kept.
     Refused {
         /// When.
         at: Timestamp,
@@ -156,6 +170,8 @@ pub const REFUSED_KEPT_MAX: u64 = 1_000;
 pub const REFUSED_BODY_BYTES_MAX: usize = 4_096;
 /// Lines of one reaction's story; further ones replace the line before the last.
 pub const STORY_LINES_MAX: usize = 200;
+/// Longest reason, hint, detail or name of a person, in bytes. The rest is cut off and `…` put in its place.
+pub const TEXT_BYTES_MAX: usize = 4_096;
 
 /// A reaction with everything that is known of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -241,18 +257,29 @@ pub trait Journal: Send {
     /// When it can't be read.
     fn ask(&self, question: &Question) -> Result<Answer, JournalError>;
 
-    /// Forgets what is final and older than `before`, then the oldest final ones over `messages_max` messages; returns
-    /// how many messages went. Never touches what is pending. In small transactions, so that writers do not wait.
+    /// One small step of forgetting what is final and older than `before`, then the oldest messages over
+    /// `messages_max` with their reactions. Never touches what is pending, nor a message that something pending has.
+    /// One short transaction, so that writers do not wait: call it again while [`Swept::more`].
     ///
     /// # Errors
     /// When it can't be written.
-    fn sweep(&mut self, before: Timestamp, messages_max: u64) -> Result<u64, JournalError>;
+    fn sweep(&mut self, before: Timestamp, messages_max: u64) -> Result<Swept, JournalError>;
+}
+
+/// What one step of [`Journal::sweep`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Messages that went.
+    pub messages: u64,
+    /// Whether there is more to forget.
+    pub more: bool,
 }
 
 /// What can be asked.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// Every reaction that is not final, with its messages, in order of creation.
+    /// Every reaction that is not final, with its messages but without the lines of its story, in order of creation
+    /// (the order they were written).
     Pending,
     /// The reactions that fit.
     List(Filter),
@@ -284,7 +311,7 @@ pub enum Answer {
 /// A refused message, kept for a look.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RefusedRow {
-    /// When.
+    /// When (the last time, if folded).
     pub at: Timestamp,
     /// The bus.
     pub bus: String,
@@ -292,7 +319,7 @@ pub struct RefusedRow {
     pub topic: String,
     /// Why.
     pub reason: String,
-    /// The beginning of the body.
+    /// The beginning of the body (of the last one, if folded).
     pub body: String,
     /// How many with the same bus, topic and reason are folded into this one.
     pub times: u64,

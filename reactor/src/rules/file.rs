@@ -123,6 +123,18 @@ pub fn load_trust(path: &Path) -> Result<TrustConfig, Diagnostics> {
     trust.filter(|_| !found.has_errors()).ok_or(found)
 }
 
+/// What the files of a site look like from outside: name, size and time of each, and which files a directory holds. Another
+/// answer = something has changed.
+#[must_use]
+pub fn stamps(paths: &[PathBuf]) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
+    let files = site_files(paths, &mut Diagnostics::default());
+    let stamp = |path: PathBuf| {
+        let meta = std::fs::metadata(&path).ok();
+        (path, meta.as_ref().map_or(0, std::fs::Metadata::len), meta.and_then(|meta| meta.modified().ok()))
+    };
+    files.into_iter().map(stamp).collect()
+}
+
 /// The files behind `paths`.
 fn site_files(paths: &[PathBuf], found: &mut Diagnostics) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -1,9 +1,53 @@
-//! Signature and policy. Only this module makes a [`Verified`] message; nothing behind it takes any other.
+//! Signature and policy. Only this module makes a [`Verified`] message; nothing behind it takes any other. It never reads
+//! the clock and never sends anything.
+//!
+//! * [`verifier`]: raw message → verified message or refusal
+//! * [`x509`], [`gpg`]: the two kinds of signature
+//! * [`policy`]: who may say what
+//! * [`canonical`]: JSON as Python writes it, which is what was signed
+//! * [`local`](local()): messages that the operator hands over as a file
+//! * [`sign`]: our own signed messages; [`demo_pki`]: a throwaway CA for the demo
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::message::Message;
+
+pub mod canonical;
+pub mod demo_pki;
+pub mod encoding;
+mod envelope;
+pub mod gpg;
+mod local;
+pub mod policy;
+pub mod sign;
+pub mod verifier;
+mod watched;
+pub mod x509;
+
+pub use local::local;
+pub use verifier::{Verifier, signature_alone};
+pub use watched::RELOAD_CHECK_SECONDS;
+
+/// Why a message was not believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// One line: what was wrong.
+    pub reason: String,
+    /// Who signed it, where the signature itself is good.
+    pub signer: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), signer: None }
+    }
+
+    pub(crate) fn of(signer: &str, reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), signer: Some(signer.to_owned()) }
+    }
+}
 
 /// Who is believed on one bus: the `trust:` block of `rules.yaml`, paths resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,11 +90,6 @@ impl<T> Verified<T> {
 }
 
 impl Verified<Message> {
-    /// For what was verified before it was stored: the journal hands it back.
-    pub(crate) const fn from_journal(message: Message) -> Self {
-        Self(message)
-    }
-
     /// For reactor's own `reactor.*` messages, which never were on a bus.
     pub(crate) const fn internal(message: Message) -> Self {
         Self(message)
@@ -62,3 +101,6 @@ impl Verified<Message> {
         Self(message)
     }
 }
+
+#[cfg(test)]
+mod tests;

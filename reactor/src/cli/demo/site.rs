@@ -1,0 +1,62 @@
+//! The scratch site: the repository's rules.yaml and example handlers, with keys and target files of its own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::CROWD;
+use crate::trust::demo_pki::DemoPki;
+
+/// Where the handlers' target stands, from the site's directory.
+pub const ALIASES: &str = "handlers/examples/site/aliases";
+const ACCOUNTS: &str = "handlers/examples/site/accounts";
+/// The address in rules.yaml, which becomes one that is free.
+const ADDRESS: &str = "tcp://127.0.0.1:9940";
+
+const FILES: [(&str, &str, u32); 7] = [
+    ("handlers/examples/mail-alias", include_str!("../../../../handlers/examples/mail-alias"), 0o755),
+    ("handlers/examples/host-access", include_str!("../../../../handlers/examples/host-access"), 0o755),
+    ("handlers/examples/notice", include_str!("../../../../handlers/examples/notice"), 0o755),
+    (ALIASES, include_str!("../../../../handlers/examples/site/aliases"), 0o644),
+    (ACCOUNTS, include_str!("../../../../handlers/examples/site/accounts"), 0o644),
+    (
+        "handlers/examples/site/access.d/sysadmin-web",
+        include_str!("../../../../handlers/examples/site/access.d/sysadmin-web"),
+        0o644,
+    ),
+    ("handlers/examples/site/access.d/root-keepers", "toshio\n", 0o644),
+];
+
+/// Writes the site below `dir`, with its bus at `address`.
+pub fn write(dir: &Path, address: &str, pki: &DemoPki) -> anyhow::Result<()> {
+    let rules = include_str!("../../../../rules.yaml").replace(ADDRESS, address);
+    put(dir, "rules.yaml", &rules, 0o644)?;
+    for (name, text, mode) in FILES {
+        put(dir, name, text, mode)?;
+    }
+    let mut accounts = fs::read_to_string(dir.join(ACCOUNTS))?;
+    (0..CROWD).for_each(|n| accounts.push_str(&format!("{}:{}\n", crowd_user(n), crowd_address(n))));
+    fs::write(dir.join(ACCOUNTS), accounts)?;
+    put(dir, "pki/ca.crt", &pki.ca_pem, 0o644)?;
+    put(dir, "pki/crl.pem", &pki.crl_pem, 0o644)
+}
+
+fn put(dir: &Path, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+    let path = dir.join(name);
+    let parent = path.parent().unwrap_or(dir);
+    fs::create_dir_all(parent).with_context(|| format!("{} can't be made", parent.display()))?;
+    fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
+    Ok(fs::set_permissions(&path, fs::Permissions::from_mode(mode))?)
+}
+
+/// One of the many users.
+pub fn crowd_user(n: usize) -> String {
+    format!("user{n:03}")
+}
+
+/// The address that the accounts have for one of them.
+pub fn crowd_address(n: usize) -> String {
+    format!("{}@new.example", crowd_user(n))
+}

@@ -1,0 +1,191 @@
+//! `reactor list` and `reactor show`: read from the journal, whether a daemon runs or not.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+
+use super::print::{ago, change, clean, colour, cut, summary, time, value};
+use super::{Common, Format, NO, now, out};
+use crate::journal::sqlite::SqliteJournal;
+use crate::journal::{Answer, Filter, Journal, Question, ReactionRow, RefusedRow, State, Story};
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: reactor list failed
+         reactor list --rule 'ssh key changed' --format json
+         reactor list --refused")]
+pub struct ListArgs {
+    /// Only these states [default: all]
+    #[arg(value_enum, value_name = "STATE")]
+    pub states: Vec<StateArg>,
+    /// Only of this rule
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// At most this many, the newest first
+    #[arg(short = 'n', long, default_value_t = 50)]
+    pub at_most: usize,
+    /// The refused messages instead of reactions
+    #[arg(long)]
+    pub refused: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: reactor show 01J9ZK3")]
+pub struct ShowArgs {
+    /// The reaction's id, or a unique beginning of it
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// A state on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StateArg {
+    /// In its lane
+    Waiting,
+    /// Its apply has begun
+    Applying,
+    /// Waits for a person
+    Held,
+    /// Made true
+    Done,
+    /// Planned only
+    Planned,
+    /// Dead letter
+    Failed,
+    /// Dropped by a person
+    Dropped,
+}
+
+impl From<StateArg> for State {
+    fn from(state: StateArg) -> Self {
+        match state {
+            StateArg::Waiting => Self::Waiting,
+            StateArg::Applying => Self::Applying,
+            StateArg::Held => Self::Held,
+            StateArg::Done => Self::Done,
+            StateArg::Planned => Self::Planned,
+            StateArg::Failed => Self::Failed,
+            StateArg::Dropped => Self::Dropped,
+        }
+    }
+}
+
+/// Prints the reactions, one a line.
+///
+/// # Errors
+/// When there is no journal, or it can't be read.
+pub fn list(args: ListArgs, common: &Common) -> anyhow::Result<ExitCode> {
+    let journal = SqliteJournal::open_read_only(&common.state_dir())?;
+    if args.refused {
+        return refused(&journal, args.at_most, common);
+    }
+    let filter = Filter {
+        states: args.states.into_iter().map(State::from).collect(),
+        rule: args.rule,
+        id_prefix: None,
+        at_most: args.at_most,
+    };
+    let Answer::Reactions(rows) = journal.ask(&Question::List(filter))? else { return Ok(ExitCode::SUCCESS) };
+    let now = now();
+    for row in &rows {
+        out(&if common.format == Format::Json { serde_json::to_string(row)? } else { line(row, now) });
+    }
+    if rows.is_empty() && common.format == Format::Human && !common.quiet {
+        eprintln!("no reactions");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(row: &ReactionRow, now: Timestamp) -> String {
+    let reason = row.reason.as_deref().map(|reason| format!("  {}", cut(&clean(reason), 100))).unwrap_or_default();
+    format!(
+        "{}  {:<8}  {:>4} ago  {}  [{}]{reason}",
+        row.id,
+        row.state.word(),
+        ago(now, row.updated),
+        clean(&row.rule),
+        clean(&row.key)
+    )
+}
+
+fn refused(journal: &SqliteJournal, at_most: usize, common: &Common) -> anyhow::Result<ExitCode> {
+    let Answer::Refused(rows) = journal.ask(&Question::Refused(at_most))? else { return Ok(ExitCode::SUCCESS) };
+    for RefusedRow { at, bus, topic, reason, times, .. } in &rows {
+        let row = rows.iter().find(|row| row.at == *at && row.reason == *reason);
+        out(&match (common.format, row) {
+            (Format::Json, Some(row)) => serde_json::to_string(row)?,
+            _ => format!("{}  {}× {bus}  {}: {}", time(*at), times, clean(topic), clean(reason)),
+        });
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints everything about one reaction.
+///
+/// # Errors
+/// When there is no journal, or it can't be read.
+pub fn show(args: &ShowArgs, common: &Common) -> anyhow::Result<ExitCode> {
+    let journal = SqliteJournal::open_read_only(&common.state_dir())?;
+    let filter = Filter { id_prefix: Some(args.id.clone()), at_most: 2, ..Filter::default() };
+    let Answer::Stories(stories) = journal.ask(&Question::Stories(filter))? else { return Ok(ExitCode::SUCCESS) };
+    match stories.as_slice() {
+        [story] if common.format == Format::Json => out(&serde_json::to_string(story)?),
+        [story] => out(&tell(story)),
+        [] => {
+            eprintln!("error: no reaction begins with {}\nhint: `reactor list` shows them", clean(&args.id));
+            return Ok(ExitCode::from(NO));
+        }
+        _ => {
+            eprintln!("error: several reactions begin with {}; type more of the id", clean(&args.id));
+            return Ok(ExitCode::from(NO));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(story: &Story) -> String {
+    let row = &story.reaction;
+    let colour = colour();
+    let mut text = format!("reaction {}  {}\n", row.id, row.state.word());
+    let mut say = |name: &str, what: &str| text.push_str(&format!("  {name:<10}{what}\n"));
+    say("rule", &clean(&row.rule));
+    say("lane", &format!("{} [{}]", row.handler, clean(&row.key)));
+    say("made", &time(row.created));
+    say("tries", &row.attempts.to_string());
+    if let Some(with) = &row.with {
+        say("with", &value(with));
+    }
+    for (name, what) in [("reason", &row.reason), ("hint", &row.hint), ("decided by", &row.decided_by)] {
+        if let Some(what) = what {
+            say(name, &clean(what));
+        }
+    }
+    text.push_str("\nmessages\n");
+    for message in &story.messages {
+        text.push_str(&format!(
+            "  {}  {}  {}\n      signed by {}, from {}: {}\n",
+            time(message.sent),
+            message.topic,
+            clean(&message.id),
+            clean(&message.signer),
+            clean(&message.bus),
+            value(&message.body)
+        ));
+    }
+    for (title, changes) in [("plan", &row.plan), ("done", &row.done)] {
+        if !changes.is_empty() {
+            text.push_str(&format!("\n{title}: {}\n", summary(changes)));
+            for one in changes {
+                text.push_str(&format!("  {}\n", change(one, colour)));
+            }
+        }
+    }
+    text.push_str("\nstory\n");
+    for line in &story.lines {
+        let times = if line.times > 1 { format!("  ({}×, the last {})", line.times, time(line.last_at)) } else { String::new() };
+        text.push_str(&format!("  {}  {:<9} {}{times}\n", time(line.at), line.what, clean(&line.detail)));
+    }
+    text.trim_end().to_owned()
+}

@@ -1,0 +1,558 @@
+//! What the engine decides: inputs in, journal entries and acts out. Pure: no IO, and time is an argument.
+//!
+//! The shell around it ([`super`]) writes the entries of a [`Turn`] in one durable transaction and only then does its acts.
+//! So whatever was acknowledged, started or answered is in the journal, and a crash between two turns loses nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use handler_api::{Change, Failure, Params};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::folded::Folded;
+use super::ids::Ids;
+use super::redact::redacted;
+use crate::guard::{self, Verdict};
+use crate::journal::{Entry, ReactionId, ReactionRow, State, Story};
+use crate::lanes::{LaneId, Lanes, Offer, Offered, Outcome, Restored, retry_at};
+use crate::message::{Message, Topic};
+use crate::rules::matcher::{Decision, Rules};
+use crate::rules::scope::EvalError;
+use crate::rules::site::{HandlerConfig, Mode, On, Rule};
+use crate::trust::Verified;
+
+/// What must happen after the entries of a turn are durable.
+#[derive(Debug)]
+pub enum Act {
+    /// Run the handler's plan.
+    Plan(Box<Run>),
+    /// Run the handler's apply with this plan (the real one; the journal's is redacted).
+    Apply(Box<Run>, Vec<Change>),
+}
+
+/// One try of one reaction, with all that its handler is told.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The reaction.
+    pub id: ReactionId,
+    /// Its rule as it is now.
+    pub rule: Arc<Rule>,
+    /// Its handler as it is now.
+    pub handler: Arc<HandlerConfig>,
+    /// Its key.
+    pub key: String,
+    /// 1 at the first try.
+    pub attempt: u32,
+    /// Rendered parameters.
+    pub with: Params,
+    /// The messages that led to it, oldest first.
+    pub messages: Vec<Message>,
+}
+
+/// What one turn of the engine leads to.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// To be written first, in one transaction.
+    pub entries: Vec<Entry>,
+    /// To be done then.
+    pub acts: Vec<Act>,
+}
+
+/// A message that trust let through, and what the rules say of it.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The message.
+    pub message: Verified<Message>,
+    /// The rules that match, or that broke on it.
+    pub decisions: Vec<Decision>,
+}
+
+/// How the apply of a handler ended.
+pub type Applied = Result<Option<String>, Failure>;
+
+/// A reaction that is not over.
+#[derive(Debug)]
+struct Live {
+    row: ReactionRow,
+    messages: Vec<Message>,
+    /// Led to by one of reactor's own messages: its outcome is not announced, so there are no loops.
+    internal: bool,
+}
+
+/// The deciding half of the engine.
+pub struct Core {
+    pub(crate) rules: Arc<Rules>,
+    pub(super) handlers: BTreeMap<String, Arc<HandlerConfig>>,
+    history_all: bool,
+    pub(super) lanes: Lanes,
+    live: HashMap<ReactionId, Live>,
+    paused: HashMap<Arc<str>, Timestamp>,
+    every: HashMap<Arc<str>, Timestamp>,
+    ids: Ids,
+    folded: Folded,
+    /// The rules that wait for time. Empty where there is no time, as when messages come from a file.
+    reconciles: Vec<(Arc<Rule>, Duration)>,
+    draining: bool,
+    /// Reactions that failed since the start.
+    pub failed: u64,
+}
+
+impl Core {
+    /// An engine with nothing in it.
+    #[must_use]
+    pub fn new(rules: Arc<Rules>, handlers: BTreeMap<String, Arc<HandlerConfig>>, history_all: bool, seed: u64) -> Self {
+        let mut core = Self {
+            rules: rules.clone(),
+            handlers: BTreeMap::new(),
+            history_all,
+            lanes: Lanes::new(),
+            live: HashMap::new(),
+            paused: HashMap::new(),
+            every: HashMap::new(),
+            ids: Ids::new(seed),
+            folded: Folded::default(),
+            reconciles: Vec::new(),
+            draining: false,
+            failed: 0,
+        };
+        core.reload(rules, handlers, history_all);
+        core
+    }
+
+    /// Takes new rules. What waits runs by the new ones; what runs is not touched.
+    pub fn reload(&mut self, rules: Arc<Rules>, handlers: BTreeMap<String, Arc<HandlerConfig>>, history_all: bool) {
+        for handler in handlers.values() {
+            self.lanes.limit(&handler.name, handler.at_once);
+        }
+        let every = |rule: &Arc<Rule>| match rule.on {
+            On::Every(every) => Some((rule.clone(), every)),
+            On::Topics(_) => None,
+        };
+        self.reconciles = rules.all().iter().filter_map(every).collect();
+        self.rules = rules;
+        self.handlers = handlers;
+        self.history_all = history_all;
+    }
+
+    /// Puts back what the journal holds: reactions in the order they were made, and the daemon's settings.
+    pub fn restore(&mut self, now: Timestamp, stories: Vec<Story>, settings: &[(String, String)], turn: &mut Turn) {
+        for (name, value) in settings {
+            let Ok(at) = value.parse::<Timestamp>() else { continue };
+            if let Some(rule) = name.strip_prefix("paused/") {
+                self.lanes.pause(&rule.into());
+                self.paused.insert(rule.into(), at);
+            } else if let Some(rule) = name.strip_prefix("every/") {
+                self.every.insert(rule.into(), at);
+            }
+        }
+        for story in stories {
+            self.put_back(now, story, turn);
+        }
+    }
+
+    fn put_back(&mut self, now: Timestamp, story: Story, turn: &mut Turn) {
+        let mut row = story.reaction;
+        if row.state == State::Applying {
+            row.state = State::Waiting;
+            row.not_before = now;
+            row.updated = now;
+            turn.story(&row.id, now, "recovered", "the daemon ended while it was applied; it is planned again");
+            turn.entries.push(Entry::Update(Box::new(row.clone())));
+        }
+        let bytes = story.messages.iter().map(|m| body_bytes(&m.body)).sum();
+        self.lanes.restore(Restored {
+            id: row.id.clone(),
+            rule: row.rule.as_str().into(),
+            lane: LaneId { handler: row.handler.as_str().into(), key: row.key.as_str().into() },
+            not_before: row.not_before,
+            coalescing_until: row.at_most.filter(|_| row.attempts == 0),
+            held: row.state == State::Held,
+            messages: (story.messages.len(), bytes),
+        });
+        let internal = story.messages.iter().any(|m| m.topic.is_internal());
+        self.live.insert(row.id.clone(), Live { row, messages: story.messages, internal });
+    }
+
+    /// Takes in trusted messages; `seen` are the ids that the journal knows already, and those of this turn.
+    pub fn arrived(&mut self, now: Timestamp, batch: Vec<Arrived>, seen: &mut HashSet<String>, turn: &mut Turn) {
+        for Arrived { message, decisions } in batch {
+            let message = message.into_inner();
+            let wanted = !decisions.is_empty() || self.history_all;
+            if wanted && seen.insert(message.id.clone()) {
+                self.message(now, &message, decisions, turn);
+            }
+        }
+    }
+
+    fn message(&mut self, now: Timestamp, message: &Message, decisions: Vec<Decision>, turn: &mut Turn) {
+        turn.entries.push(Entry::Message(message.clone()));
+        for Decision { rule, what } in decisions {
+            match what {
+                Ok(key) => self.offer(now, &rule, key, Some(message), turn),
+                Err(error) => self.broken(now, &rule, message, &error, turn),
+            }
+        }
+    }
+
+    /// A rule asks for a reaction: for a message, or (without one) because its time has come.
+    fn offer(&mut self, now: Timestamp, rule: &Rule, key: String, message: Option<&Message>, turn: &mut Turn) {
+        let id = self.ids.next(now);
+        let offered = self.lanes.offer(
+            now,
+            Offer {
+                id: id.clone(),
+                rule: rule.name.clone(),
+                lane: LaneId { handler: rule.handler.clone(), key: key.as_str().into() },
+                coalesce: rule.coalesce,
+                message_bytes: message.map_or(0, |m| body_bytes(&m.body)),
+            },
+        );
+        match (offered, message) {
+            (Offered::New { not_before, at_most }, _) => {
+                let mut row = new_row(&id, rule, key, now);
+                row.not_before = not_before;
+                row.at_most = at_most;
+                self.made(now, row, message, turn);
+            }
+            (Offered::Joined { reaction, not_before }, Some(message)) => {
+                self.joined(now, reaction, not_before, message, turn);
+            }
+            (Offered::Joined { .. }, None) => {}
+        }
+    }
+
+    fn made(&mut self, now: Timestamp, mut row: ReactionRow, message: Option<&Message>, turn: &mut Turn) {
+        row.messages = u32::from(message.is_some());
+        let ids = message.map(|m| m.id.clone()).into_iter().collect();
+        turn.entries.push(Entry::Reaction(Box::new(row.clone()), ids));
+        turn.story(&row.id, now, "received", &message.map_or_else(|| "its time has come".to_owned(), said_by));
+        let internal = message.is_some_and(|m| m.topic.is_internal());
+        self.live.insert(row.id.clone(), Live { row, messages: message.cloned().into_iter().collect(), internal });
+    }
+
+    fn joined(&mut self, now: Timestamp, id: ReactionId, not_before: Timestamp, message: &Message, turn: &mut Turn) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        live.row.not_before = not_before;
+        live.row.messages += 1;
+        live.internal |= message.topic.is_internal();
+        live.messages.push(message.clone());
+        turn.story(&id, now, "joined", &said_by(message));
+        turn.entries.push(Entry::Joined { reaction: id, message: message.id.clone(), not_before });
+    }
+
+    /// A rule could not even be asked: its reaction fails visibly, at once.
+    fn broken(&mut self, now: Timestamp, rule: &Rule, message: &Message, error: &EvalError, turn: &mut Turn) {
+        let id = self.ids.next(now);
+        let row = new_row(&id, rule, rule.name.to_string(), now);
+        self.made(now, row, Some(message), turn);
+        self.over(now, &id, State::Failed, Some(&error.message), error.hint.as_deref(), turn);
+    }
+
+    /// Makes the reactions of rules whose time has come (`every`), and starts what may run.
+    pub fn start(&mut self, now: Timestamp, room: usize, turn: &mut Turn) {
+        if self.draining {
+            return;
+        }
+        self.reconcile(now, turn);
+        // Starting can end a reaction at once (its rule is gone, a field is missing) and so free its lane again.
+        let mut left = room;
+        while left > 0 {
+            let ids = self.lanes.start(now, left);
+            if ids.is_empty() {
+                break;
+            }
+            for id in ids {
+                left -= usize::from(self.begin(now, &id, turn));
+            }
+        }
+    }
+
+    fn reconcile(&mut self, now: Timestamp, turn: &mut Turn) {
+        let is_due = |core: &Self, name, every| core.every.get(name).is_none_or(|last: &Timestamp| *last + every <= now);
+        let due = self.reconciles.iter().filter(|(rule, every)| is_due(self, &rule.name, *every));
+        for rule in due.map(|(rule, _)| rule.clone()).collect::<Vec<_>>() {
+            self.every.insert(rule.name.clone(), now);
+            turn.entries.push(Entry::Setting { name: format!("every/{}", rule.name), value: Some(now.to_string()) });
+            if !self.live.values().any(|live| *live.row.rule == *rule.name) {
+                self.offer(now, &rule, rule.name.to_string(), None, turn);
+            }
+        }
+    }
+
+    /// There is no time: rules with `every` never come due.
+    pub fn without_time(&mut self) {
+        self.reconciles.clear();
+    }
+
+    /// Begins one try. False if it ended at once.
+    fn begin(&mut self, now: Timestamp, id: &str, turn: &mut Turn) -> bool {
+        match self.run_of(id) {
+            Ok(run) => {
+                turn.acts.push(Act::Plan(Box::new(run)));
+                true
+            }
+            Err((reason, hint)) => {
+                self.over(now, id, State::Failed, Some(&reason), hint.as_deref(), turn);
+                false
+            }
+        }
+    }
+
+    fn run_of(&mut self, id: &str) -> Result<Run, (String, Option<String>)> {
+        let gone = |what: &str, name: &str| {
+            let hint = format!("put it back and type: reactor retry {id}");
+            (format!("{what} `{name}` is no longer in the rules file"), Some(hint))
+        };
+        let live = self.live.get_mut(id).ok_or_else(|| gone("reaction", id))?;
+        let rule = self.rules.rule(&live.row.rule).ok_or_else(|| gone("rule", &live.row.rule))?;
+        let handler = self.handlers.get(&*rule.handler).ok_or_else(|| gone("handler", &rule.handler))?;
+        live.row.attempts += 1;
+        let messages: Vec<&Message> = live.messages.iter().collect();
+        let with = self.rules.params(rule, &messages).map_err(|error| (error.message, error.hint))?;
+        live.row.with = Some(with.clone().into());
+        Ok(Run {
+            id: id.to_owned(),
+            rule: rule.clone(),
+            handler: handler.clone(),
+            key: live.row.key.clone(),
+            attempt: live.row.attempts,
+            with,
+            messages: live.messages.clone(),
+        })
+    }
+
+    /// A plan has come back, or could not be made.
+    pub fn planned(&mut self, now: Timestamp, run: Run, result: Result<Vec<Change>, Failure>, turn: &mut Turn) {
+        let id = run.id.clone();
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let plan = match result {
+            Ok(plan) => plan,
+            Err(failure) => return self.missed(now, &run, failure, turn),
+        };
+        let seen: Vec<Change> = plan.iter().map(redacted).collect();
+        let verdict = guard::check(&seen, run.rule.guard, live.row.approved.as_deref());
+        let size = guard::size(&seen);
+        live.row.plan = seen;
+        turn.story(&id, now, "planned", &format!("{} changes, {} of them deletes", size.changes, size.deletes));
+        if plan.is_empty() {
+            return self.over(now, &id, State::Done, Some("nothing to do: it is true already"), None, turn);
+        }
+        if run.rule.mode == Mode::Plan {
+            return self.over(now, &id, State::Planned, Some("mode: plan; nothing was changed"), None, turn);
+        }
+        match verdict {
+            Verdict::Hold { reason } => self.hold(now, &run, &reason, turn),
+            Verdict::Pass => {
+                live.row.state = State::Applying;
+                live.row.updated = now;
+                turn.story(&id, now, "applying", &format!("try {}", run.attempt));
+                turn.entries.push(Entry::Update(Box::new(live.row.clone())));
+                turn.acts.push(Act::Apply(Box::new(run), plan));
+            }
+        }
+    }
+
+    fn hold(&mut self, now: Timestamp, run: &Run, reason: &str, turn: &mut Turn) {
+        let id = run.id.as_str();
+        let hint = format!("look at it with `reactor show {id}`, then type: reactor approve {id}   (or: reactor drop {id})");
+        tracing::warn!(rule = %run.rule.name, key = %run.key, reaction = id, why = run.rule.why, "held: {reason}; {hint}");
+        if let Some(live) = self.live.get_mut(id) {
+            live.row.state = State::Held;
+            live.row.updated = now;
+            live.row.reason = Some(reason.to_owned());
+            live.row.hint = Some(hint);
+            turn.story(id, now, "held", reason);
+            turn.entries.push(Entry::Update(Box::new(live.row.clone())));
+        }
+        self.lanes.finish(id, Outcome::Held);
+        self.announce(now, id, turn);
+    }
+
+    /// A change was made on a target.
+    pub fn changed(&mut self, now: Timestamp, id: &str, change: &Change, turn: &mut Turn) {
+        let Some(live) = self.live.get_mut(id) else { return };
+        let change = redacted(change);
+        live.row.done.push(change.clone());
+        turn.entries.push(Entry::ChangeDone { reaction: id.to_owned(), change, at: now });
+    }
+
+    /// An apply has ended; a warning (undone though exit 0) goes into the story.
+    pub fn applied(&mut self, now: Timestamp, run: &Run, result: Applied, turn: &mut Turn) {
+        match result {
+            Ok(warning) => {
+                if let Some(warning) = &warning {
+                    tracing::warn!(rule = %run.rule.name, key = %run.key, reaction = run.id, "{warning}");
+                }
+                self.over(now, &run.id, State::Done, warning.as_deref(), None, turn);
+            }
+            Err(failure) => self.missed(now, run, failure, turn),
+        }
+    }
+
+    /// A try has failed: again later, or never.
+    fn missed(&mut self, now: Timestamp, run: &Run, failure: Failure, turn: &mut Turn) {
+        let chance = self.ids.chance();
+        let Some(live) = self.live.get_mut(&run.id) else { return };
+        let (reason, hint, at) = match failure {
+            Failure::Permanent { message, hint } => (message, hint, None),
+            Failure::Retry { message, hint, after } => {
+                let at = retry_at(now, &run.rule.retry, live.row.attempts, after, chance);
+                (message, hint, at)
+            }
+        };
+        let Some(at) = at else {
+            return self.over(now, &run.id, State::Failed, Some(&reason), hint.as_deref(), turn);
+        };
+        self.complain(run, &reason, hint.as_deref(), "will be tried again");
+        let Some(live) = self.live.get_mut(&run.id) else { return };
+        live.row.repeated = if live.row.reason.as_ref() == Some(&reason) { live.row.repeated + 1 } else { 1 };
+        live.row.state = State::Waiting;
+        live.row.updated = now;
+        live.row.not_before = at;
+        turn.story(&run.id, now, "retry", &reason);
+        live.row.reason = Some(reason);
+        live.row.hint = hint;
+        turn.entries.push(Entry::Update(Box::new(live.row.clone())));
+        self.lanes.finish(&run.id, Outcome::Again(at));
+    }
+
+    fn complain(&mut self, run: &Run, reason: &str, hint: Option<&str>, then: &str) {
+        if let Some(times) = self.folded.again(&run.rule.name, reason) {
+            let why = run.rule.why.as_deref();
+            tracing::warn!(rule = %run.rule.name, why, key = %run.key, reaction = run.id, times, hint, "{then}: {reason}");
+        }
+    }
+
+    /// Ends a reaction for good, and says so to whoever has a rule for it.
+    fn over(&mut self, now: Timestamp, id: &str, state: State, reason: Option<&str>, hint: Option<&str>, turn: &mut Turn) {
+        let Some(live) = self.live.get_mut(id) else { return };
+        live.row.state = state;
+        live.row.updated = now;
+        live.row.reason = reason.map(str::to_owned);
+        live.row.hint = hint.map(str::to_owned);
+        turn.story(id, now, state.word(), reason.unwrap_or(""));
+        turn.entries.push(Entry::Update(Box::new(live.row.clone())));
+        if state == State::Failed {
+            self.failed += 1;
+            let rule = live.row.rule.clone();
+            if let Some(times) = self.folded.again(&rule, reason.unwrap_or("")) {
+                let why = self.rules.rule(&rule).and_then(|r| r.why.clone());
+                tracing::error!(rule, why, key = live.row.key, reaction = id, times, hint, "failed: {}", reason.unwrap_or(""));
+            }
+        }
+        self.lanes.finish(id, Outcome::Over);
+        self.announce(now, id, turn);
+        self.live.remove(id);
+    }
+
+    /// Publishes an outcome as a message of our own, unless it was led to by one: so there are no loops.
+    fn announce(&mut self, now: Timestamp, id: &str, turn: &mut Turn) {
+        let Some(live) = self.live.get(id).filter(|live| !live.internal) else { return };
+        let Some(word) = live.row.state.announced() else { return };
+        let Ok(topic) = Topic::new(&format!("reactor.reaction.{word}")) else { return };
+        if !self.rules.wants(topic.as_str()) {
+            return;
+        }
+        let row = &live.row;
+        let message = Verified::internal(Message {
+            id: format!("reactor-{id}-{word}-{}", now.as_microsecond()),
+            topic,
+            sent: now,
+            bus: "reactor".into(),
+            signer: "reactor".into(),
+            body: json!({
+                "reaction": id, "rule": row.rule, "handler": row.handler, "key": row.key, "state": row.state,
+                "attempts": row.attempts, "reason": row.reason, "hint": row.hint, "changes": row.plan.len(),
+                "done": row.done.len(), "messages": live.messages.iter().map(|m| &m.id).collect::<Vec<_>>(),
+            }),
+            headers: serde_json::Map::new(),
+        });
+        let decisions = self.rules.decide(message.get());
+        if !decisions.is_empty() {
+            self.message(now, message.get(), decisions, turn);
+        }
+    }
+
+    /// Starts nothing any more; what runs may end.
+    pub const fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// When [`Core::start`] should be called again for want of time alone.
+    #[must_use]
+    pub fn wake_at(&self, room: usize) -> Option<Timestamp> {
+        if self.draining {
+            return None;
+        }
+        let lanes = if room > 0 { self.lanes.wake_at() } else { None };
+        let every = self.reconciles.iter().map(|(rule, every)| {
+            self.every.get(&rule.name).map_or(Timestamp::MIN, |last| *last + *every)
+        });
+        lanes.into_iter().chain(every).min()
+    }
+
+    /// How many reactions are not over.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Whether all that is left waits for a person (held, or of a paused rule).
+    #[must_use]
+    pub fn only_people_can_go_on(&self) -> bool {
+        self.lanes.running() == 0 && self.lanes.wake_at().is_none()
+    }
+}
+
+#[path = "people.rs"]
+mod people;
+pub use people::Decided;
+
+impl Turn {
+    fn story(&mut self, id: &str, at: Timestamp, what: &str, detail: &str) {
+        self.entries.push(Entry::Story { reaction: id.to_owned(), at, what: what.to_owned(), detail: detail.to_owned() });
+    }
+}
+
+fn said_by(message: &Message) -> String {
+    format!("{} {} signed by {}", message.topic, message.id, message.signer)
+}
+
+fn body_bytes(body: &serde_json::Value) -> usize {
+    match body {
+        serde_json::Value::String(text) => text.len() + 2,
+        serde_json::Value::Array(items) => items.iter().map(|item| body_bytes(item) + 1).sum::<usize>() + 2,
+        serde_json::Value::Object(map) => map.iter().map(|(key, value)| key.len() + body_bytes(value) + 4).sum::<usize>() + 2,
+        _ => 8,
+    }
+}
+
+fn new_row(id: &str, rule: &Rule, key: String, now: Timestamp) -> ReactionRow {
+    ReactionRow {
+        id: id.to_owned(),
+        rule: rule.name.to_string(),
+        handler: rule.handler.to_string(),
+        key,
+        state: State::Waiting,
+        attempts: 0,
+        created: now,
+        updated: now,
+        not_before: now,
+        at_most: None,
+        with: None,
+        reason: None,
+        hint: None,
+        repeated: 0,
+        plan: Vec::new(),
+        done: Vec::new(),
+        approved: None,
+        decided_by: None,
+        messages: 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -1,0 +1,372 @@
+//! Start, reload, drain, stop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+
+use super::core::{Core, Turn};
+use super::folded::Folded;
+use super::intake::{Gauge, Judge, take_in};
+use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
+use crate::bus::{Counters, Source, Wants, fedmsg::FedmsgSource, jsonl};
+use crate::journal::handle::JournalHandle;
+use crate::journal::sqlite::SqliteJournal;
+use crate::journal::{Answer, Question};
+use crate::rules::file;
+use crate::rules::matcher::Rules;
+use crate::rules::site::{BusConfig, HandlerConfig, JournalConfig, Site};
+use crate::runner::{self, Runner};
+use crate::trust::{self, Refusal, Verifier};
+
+/// How long a stopping daemon waits for running handlers, in seconds. Under systemd's 90 s.
+pub const DRAIN_SECONDS_MAX: u64 = 60;
+/// How often the rules files are looked at, in milliseconds.
+pub const FILES_LOOK_MS: u64 = 1_000;
+/// How often old journal entries are swept out, in seconds.
+pub const SWEEP_SECONDS: u64 = 600;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The site's files and directories.
+    pub site: Vec<PathBuf>,
+    /// Where journal, socket and handler directories are.
+    pub state: PathBuf,
+    /// Messages from this file (`-`: stdin) instead of from the site's buses; ends with it.
+    pub from: Option<PathBuf>,
+}
+
+/// What a bus needs while it is read.
+pub(super) struct OpenBus {
+    config: BusConfig,
+    verifier: Arc<ArcSwap<Verifier>>,
+    counters: Arc<Counters>,
+    resubscribe: Box<dyn Fn(Vec<String>) + Send + Sync>,
+}
+
+/// What the engine's loop keeps for reload and status.
+pub(super) struct Parts {
+    options: Options,
+    pub(super) health: Arc<Health>,
+    rules: Arc<ArcSwap<Rules>>,
+    pub(super) buses: Vec<OpenBus>,
+    pub(super) from: Option<Arc<Counters>>,
+    journal_config: Arc<ArcSwap<JournalConfig>>,
+    pub(super) started: Timestamp,
+    pub(super) reloaded: Timestamp,
+}
+
+/// What can be said of the daemon even while its loop waits for the journal.
+#[derive(Debug, Default)]
+pub struct Health {
+    journal: Mutex<Option<String>>,
+    /// Messages refused since the start.
+    pub refused: AtomicU64,
+}
+
+impl Health {
+    /// Notes trouble with the journal, or its end. True if that is news.
+    pub fn journal_trouble(&self, trouble: Option<&str>) -> bool {
+        let mut known = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = known.as_deref() != trouble;
+        *known = trouble.map(str::to_owned);
+        news
+    }
+
+    /// Why the journal can't be written, if it can't.
+    #[must_use]
+    pub fn journal_said(&self) -> Option<String> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// How a daemon ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Reactions that failed since the start.
+    pub failed: u64,
+    /// Reactions that are not over; the next start goes on with them.
+    pub pending: usize,
+    /// Messages refused since the start.
+    pub refused: u64,
+}
+
+/// Runs a daemon until it is told to stop (SIGTERM, SIGINT), or its file has ended.
+///
+/// # Errors
+/// What keeps it from starting, with what to do about it.
+pub async fn run(options: Options) -> anyhow::Result<Ended> {
+    let site = file::load(&options.site)?;
+    let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
+    let journal = open_journal(&options)?;
+    runner::init();
+    let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
+    let runner = Arc::new(runner);
+    for ended in runner::end_leftovers(&options.state).await.context("handlers of a killed daemon can't be looked for")? {
+        tracing::warn!("ended what a killed daemon left running: {ended:?}");
+    }
+    let health = Arc::new(Health::default());
+    let (rules, handlers) = compile(&site);
+    let mut core = Core::new(rules.clone(), handlers, site.journal.history_all, seed()?);
+    let mut turn = Turn::default();
+    restore(&mut core, &journal, &mut turn).await?;
+    if options.from.is_some() {
+        core.without_time();
+    }
+    let rules = Arc::new(ArcSwap::new(rules));
+    let gauge = Arc::new(Gauge::default());
+    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone())?;
+    let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
+    let watchers = [tokio::spawn(signals(to_engine.clone())), tokio::spawn(files(options.site.clone(), to_engine.clone()))];
+    let sweeper = tokio::spawn(sweep(journal.clone(), parts.journal_config.clone()));
+    let mut engine = Engine {
+        core,
+        journal,
+        runner,
+        gauge,
+        inputs,
+        to_self: to_engine,
+        sources: parts.buses.len() + usize::from(parts.from.is_some()),
+        ends_with_sources: parts.from.is_some(),
+        drain_until: None,
+        stop_runs: watch::channel(false).0,
+        refused: Folded::default(),
+        daemon: parts,
+    };
+    engine.end_turn(turn, super::Answers::default()).await;
+    say_ready();
+    let core = engine.run().await;
+    watchers.into_iter().chain([sweeper, socket]).for_each(|task| task.abort());
+    Ok(Ended { failed: core.failed, pending: core.pending(), refused: health.refused.load(Ordering::Relaxed) })
+}
+
+fn open_journal(options: &Options) -> anyhow::Result<Arc<JournalHandle>> {
+    Ok(Arc::new(JournalHandle::open(Box::new(SqliteJournal::open(&options.state)?))?))
+}
+
+fn compile(site: &Site) -> (Arc<Rules>, BTreeMap<String, Arc<HandlerConfig>>) {
+    let handlers = site.handlers.iter().map(|(name, config)| (name.clone(), Arc::new(config.clone()))).collect();
+    (Arc::new(Rules::new(site.rules.clone())), handlers)
+}
+
+fn seed() -> anyhow::Result<u64> {
+    let bytes: [u8; 8] = ring::rand::generate(&ring::rand::SystemRandom::new())
+        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?
+        .expose();
+    Ok(u64::from_le_bytes(bytes))
+}
+
+async fn restore(core: &mut Core, journal: &JournalHandle, turn: &mut Turn) -> anyhow::Result<()> {
+    let settings = match journal.ask(Question::Settings(String::new())).await? {
+        Answer::Settings(settings) => settings,
+        _ => Vec::new(),
+    };
+    if let Answer::Stories(stories) = journal.ask(Question::Pending).await? {
+        if !stories.is_empty() {
+            tracing::info!("{} reactions from before go on", stories.len());
+        }
+        core.restore(clock(), stories, &settings, turn);
+    }
+    Ok(())
+}
+
+/// Opens the site's buses, or the file instead of them, and starts to read.
+fn open_sources(
+    options: Options,
+    site: Site,
+    rules: Arc<ArcSwap<Rules>>,
+    gauge: &Arc<Gauge>,
+    to_engine: &mpsc::Sender<Input>,
+    health: Arc<Health>,
+) -> anyhow::Result<Parts> {
+    let mut buses = Vec::new();
+    let mut from = None;
+    if let Some(path) = &options.from {
+        let source = jsonl::JsonlSource::open(path)?;
+        from = Some(source.counters());
+        let judge = file_judge(path);
+        tokio::spawn(take_in(Box::new(source), judge, rules.clone(), gauge.clone(), to_engine.clone()));
+    } else {
+        for (_, config) in site.buses {
+            let (bus, source) = open_bus(config, &rules, site.journal.history_all)?;
+            let verifier = bus.verifier.clone();
+            let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
+            tokio::spawn(take_in(source, judge, rules.clone(), gauge.clone(), to_engine.clone()));
+            buses.push(bus);
+        }
+    }
+    let now = clock();
+    let journal_config = Arc::new(ArcSwap::from_pointee(site.journal));
+    Ok(Parts { options, health, rules, buses, from, journal_config, started: now, reloaded: now })
+}
+
+/// Whoever may start the daemon with a file may also say what happened: see [`trust::local`].
+fn file_judge(path: &std::path::Path) -> Judge {
+    let name = if path.as_os_str() == "-" { "stdin".into() } else { path.display().to_string() };
+    Arc::new(move |raw, now| {
+        let id = jsonl::fallback_id(&name, raw.token, &raw.body);
+        trust::local(&raw.body, &name, &id, now).map_err(|reason| Refusal { reason, signer: None })
+    })
+}
+
+fn open_bus(
+    config: BusConfig,
+    rules: &Arc<ArcSwap<Rules>>,
+    history_all: bool,
+) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
+    let of = rules.clone();
+    let wants: Wants = Arc::new(move |topic| history_all || of.load().wants(topic));
+    let source = FedmsgSource::open(&config, wants, prefixes(&config, &rules.load(), history_all))?;
+    let verifier = Arc::new(ArcSwap::from_pointee(Verifier::open(config.trust.clone())));
+    for problem in verifier.load().problems(clock()) {
+        tracing::warn!(bus = %config.name, "{problem}");
+    }
+    let subscriber = source.subscriber();
+    let bus = OpenBus {
+        config,
+        verifier,
+        counters: source.counters(),
+        resubscribe: Box::new(move |prefixes| subscriber.resubscribe(prefixes)),
+    };
+    Ok((bus, Box::new(source)))
+}
+
+/// What to subscribe to: the site's `topics`, else what the rules need.
+fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String> {
+    if !config.topics.is_empty() {
+        return config.topics.clone();
+    }
+    if history_all { vec![String::new()] } else { rules.prefixes() }
+}
+
+fn say_ready() {
+    // Outside systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!("ready");
+}
+
+async fn signals(engine: mpsc::Sender<Input>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let of = |kind| signal(kind).map_err(|error| tracing::error!("a signal can't be listened for: {error}"));
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
+        (of(SignalKind::terminate()), of(SignalKind::interrupt()), of(SignalKind::hangup()))
+    else {
+        return;
+    };
+    let mut asked_to_stop = false;
+    loop {
+        let input = tokio::select! {
+            _ = hup.recv() => Input::Reload,
+            _ = term.recv() => Input::Drain,
+            _ = int.recv() => Input::Drain,
+        };
+        if matches!(input, Input::Drain) && std::mem::replace(&mut asked_to_stop, true) {
+            tracing::warn!("told to stop twice: ending now; what ran is planned again at the next start");
+            std::process::exit(1);
+        }
+        if engine.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the engine when a rules file has changed. Looking once a second costs nothing, works on every file system, and
+/// sees renamed files, links and new files in a directory alike.
+async fn files(paths: Vec<PathBuf>, engine: mpsc::Sender<Input>) {
+    let mut before = file::stamps(&paths);
+    loop {
+        tokio::time::sleep(Duration::from_millis(FILES_LOOK_MS)).await;
+        let now = file::stamps(&paths);
+        if now != before {
+            before = now;
+            if engine.send(Input::Reload).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn sweep(journal: Arc<JournalHandle>, config: Arc<ArcSwap<JournalConfig>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(SWEEP_SECONDS)).await;
+        let config = config.load_full();
+        let before = clock().checked_sub(config.keep).unwrap_or(Timestamp::MIN);
+        match journal.sweep(before, config.messages_max).await {
+            Ok(0) => {}
+            Ok(n) => tracing::info!("{n} messages older than the journal's limits were forgotten"),
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn drain(&mut self, now: Timestamp) {
+        // Outside systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let running = self.core.lanes.running();
+        tracing::info!("stopping: {running} handlers still run, {} reactions wait for the next start", self.core.pending() - running);
+        self.core.drain();
+        self.drain_until.get_or_insert(now + Duration::from_secs(DRAIN_SECONDS_MAX));
+    }
+
+    /// Reads the rules again. A broken file changes nothing.
+    pub(super) fn reload(&mut self) -> Result<String, String> {
+        let site = file::load(&self.daemon.options.site).map_err(|errors| errors.to_string())?;
+        let before: Vec<_> = self.core.rules.all().iter().map(|rule| rule.name.clone()).collect();
+        let (rules, handlers) = compile(&site);
+        let new = rules.all().iter().filter(|rule| !before.contains(&rule.name)).count();
+        let gone = before.iter().filter(|name| rules.rule(name).is_none()).count();
+        let said = format!("{} rules in force, {new} of them new; {gone} are gone", rules.all().len());
+        self.core.reload(rules.clone(), handlers, site.journal.history_all);
+        if self.ends_with_sources {
+            self.core.without_time();
+        }
+        self.daemon.rules.store(rules.clone());
+        self.daemon.reload_buses(&site, &rules);
+        self.daemon.journal_config.store(Arc::new(site.journal));
+        self.daemon.reloaded = clock();
+        tracing::info!("rules reloaded: {said}");
+        Ok(said)
+    }
+}
+
+impl Parts {
+    /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
+    fn reload_buses(&self, site: &Site, rules: &Rules) {
+        for bus in &self.buses {
+            let Some(config) = site.buses.get(&*bus.config.name) else {
+                tracing::warn!(bus = %bus.config.name, "the bus is no longer in the rules file; it is read until a restart");
+                continue;
+            };
+            if config.fedmsg != bus.config.fedmsg {
+                tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
+            }
+            bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
+            (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
+        }
+        for name in site.buses.keys().filter(|name| self.from.is_none() && !self.buses.iter().any(|b| *b.config.name == ***name)) {
+            tracing::warn!(bus = name, "a new bus is read after a restart: systemctl restart reactor");
+        }
+    }
+}
+
+impl OpenBus {
+    pub(super) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn problems(&self, now: Timestamp) -> Vec<String> {
+        self.verifier.load().problems(now)
+    }
+}

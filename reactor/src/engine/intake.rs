@@ -1,0 +1,132 @@
+//! From a source to the engine: judge a batch (trust, then rules), hand it over, and acknowledge it once it is durable.
+//!
+//! Architecture Invariant: a source is told to forget a message only after the journal holds what came of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::core::Arrived;
+use super::{Input, clock};
+use crate::bus::Source;
+use crate::journal::{Entry, REFUSED_BODY_BYTES_MAX};
+use crate::message::{Message, RawMessage};
+use crate::rules::matcher::Rules;
+use crate::trust::{Refusal, Verified};
+
+/// Messages that are judged and journaled together.
+pub const BATCH_MESSAGES_MAX: usize = 512;
+/// Reactions that may be pending. Over it the daemon stops reading its buses until some are over.
+pub const PENDING_REACTIONS_MAX: usize = 50_000;
+
+/// Tells whether a raw message is believed.
+pub type Judge = Arc<dyn Fn(&RawMessage, Timestamp) -> Result<Verified<Message>, Refusal> + Send + Sync>;
+
+/// What intake and engine tell each other without waiting.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    /// Messages taken from a source and not yet journaled: what a kill would lose, beside what is queued in the source.
+    pub in_hand: AtomicU64,
+    /// Reactions that are not over.
+    pub pending: AtomicUsize,
+    /// Told whenever `pending` falls.
+    pub fell: Notify,
+}
+
+/// A judged batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// Trusted messages, with what the rules say of them.
+    pub arrived: Vec<Arrived>,
+    /// Refused ones, as the journal keeps them.
+    pub refused: Vec<Entry>,
+    /// Answered when the journal holds the batch.
+    pub durable: oneshot::Sender<()>,
+}
+
+/// Reads one source until it ends.
+pub async fn take_in(
+    mut source: Box<dyn Source>,
+    judge: Judge,
+    rules: Arc<ArcSwap<Rules>>,
+    gauge: Arc<Gauge>,
+    engine: mpsc::Sender<Input>,
+) {
+    loop {
+        while gauge.pending.load(Ordering::Relaxed) >= PENDING_REACTIONS_MAX {
+            gauge.fell.notified().await;
+        }
+        let raws = match source.next(BATCH_MESSAGES_MAX).await {
+            Ok(raws) => raws,
+            Err(error) => {
+                tracing::error!("{error}");
+                break;
+            }
+        };
+        if raws.is_empty() {
+            break;
+        }
+        let n = raws.len() as u64;
+        gauge.in_hand.fetch_add(n, Ordering::Relaxed);
+        let handed_over = hand_over(&mut *source, raws, &judge, &rules, &engine).await;
+        gauge.in_hand.fetch_sub(n, Ordering::Relaxed);
+        if !handed_over {
+            return;
+        }
+    }
+    // The engine may be gone already; then nobody needs to know.
+    let _ = engine.send(Input::SourceEnded).await;
+}
+
+/// False when the engine is gone.
+async fn hand_over(
+    source: &mut dyn Source,
+    raws: Vec<RawMessage>,
+    judge: &Judge,
+    rules: &Arc<ArcSwap<Rules>>,
+    engine: &mpsc::Sender<Input>,
+) -> bool {
+    let tokens: Vec<u64> = raws.iter().map(|raw| raw.token).collect();
+    let (judge, rules) = (judge.clone(), rules.load_full());
+    let Ok((arrived, refused)) = tokio::task::spawn_blocking(move || judge_all(&raws, &judge, &rules)).await else {
+        return false;
+    };
+    let (durable, is_durable) = oneshot::channel();
+    if engine.send(Input::Batch(Batch { arrived, refused, durable })).await.is_err() || is_durable.await.is_err() {
+        return false;
+    }
+    if let Err(error) = source.ack(&tokens).await {
+        tracing::error!("{error}");
+    }
+    true
+}
+
+fn judge_all(raws: &[RawMessage], judge: &Judge, rules: &Rules) -> (Vec<Arrived>, Vec<Entry>) {
+    let now = clock();
+    let mut arrived = Vec::with_capacity(raws.len());
+    let mut refused = Vec::new();
+    for raw in raws {
+        match judge(raw, now) {
+            Ok(message) => {
+                let decisions = rules.decide(message.get());
+                arrived.push(Arrived { message, decisions });
+            }
+            Err(refusal) => refused.push(entry_of(raw, refusal, now)),
+        }
+    }
+    (arrived, refused)
+}
+
+fn entry_of(raw: &RawMessage, refusal: Refusal, at: Timestamp) -> Entry {
+    let kept = &raw.body[..raw.body.len().min(REFUSED_BODY_BYTES_MAX)];
+    Entry::Refused {
+        at,
+        bus: raw.bus.to_string(),
+        topic: raw.topic.clone(),
+        reason: refusal.reason,
+        body: String::from_utf8_lossy(kept).into_owned(),
+    }
+}

@@ -1,0 +1,255 @@
+//! The one loop that joins bus, trust, rules, journal, lanes and handlers; the only place that reads the clock.
+//!
+//! A turn: take all inputs that are there, decide ([`core`], pure), write what was decided in one durable transaction,
+//! then act on it: acknowledge, start handlers, answer people. Group commit falls out of that by itself.
+//!
+//! * [`core`]: what is decided; [`ids`], [`folded`], [`redact`] help it
+//! * [`intake`]: from a source to the engine and back (ack)
+//! * [`runs`]: one try of one reaction
+//! * [`control`]: what people ask and decide, over the Unix socket
+//! * [`daemon`]: start, reload, drain, stop
+//!
+//! Architecture Invariant: an act of a turn happens only after the entries of that turn are durable.
+
+pub mod control;
+pub mod core;
+pub mod daemon;
+pub mod folded;
+pub mod ids;
+pub mod intake;
+pub mod redact;
+pub mod runs;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use handler_api::limits::{HANDLERS_AT_ONCE_MAX, TERM_TO_KILL_SECONDS};
+use handler_api::{Change, Failure};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::control::{Answered, Asked};
+use self::core::{Act, Applied, Core, Run, Turn};
+use self::folded::Folded;
+use self::intake::{Batch, Gauge};
+use crate::journal::Entry;
+use crate::journal::handle::JournalHandle;
+use crate::runner::Runner;
+
+/// Inputs that one turn takes at most.
+pub const TURN_INPUTS_MAX: usize = 1_024;
+/// Inputs that wait for the engine at most; whoever brings more waits.
+pub const INPUTS_WAITING_MAX: usize = 1_024;
+/// Between two tries to write the journal, in milliseconds.
+pub const JOURNAL_RETRY_MS: u64 = 1_000;
+/// The engine looks at the time at least this often, in seconds (clocks are set, machines sleep).
+pub const WAKE_SECONDS_MAX: u64 = 60;
+
+/// The wall clock.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "the engine is where the clock is read")]
+pub fn clock() -> Timestamp {
+    Timestamp::now()
+}
+
+/// What the engine is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Judged messages.
+    Batch(Batch),
+    /// A source has nothing more.
+    SourceEnded,
+    /// A plan came back.
+    Planned(Box<Run>, Result<Vec<Change>, Failure>),
+    /// A change was made.
+    Changed(String, Change),
+    /// An apply has ended.
+    Applied(Box<Run>, Applied),
+    /// A person asks or decides; the text says who.
+    Control(Asked, String, oneshot::Sender<Answered>),
+    /// Read the rules again.
+    Reload,
+    /// Finish what runs, then end.
+    Drain,
+}
+
+/// What is answered after the journal holds the turn.
+#[derive(Default)]
+struct Answers {
+    durable: Vec<oneshot::Sender<()>>,
+    people: Vec<(oneshot::Sender<Answered>, Answered)>,
+}
+
+/// The loop and what it needs.
+pub struct Engine {
+    core: Core,
+    journal: Arc<JournalHandle>,
+    runner: Arc<Runner>,
+    gauge: Arc<Gauge>,
+    inputs: mpsc::Receiver<Input>,
+    to_self: mpsc::Sender<Input>,
+    sources: usize,
+    ends_with_sources: bool,
+    drain_until: Option<Timestamp>,
+    /// True: running handlers are ended, as after their timeout.
+    stop_runs: watch::Sender<bool>,
+    refused: Folded,
+    daemon: daemon::Parts,
+}
+
+impl Engine {
+    /// Runs until it is told to drain and nothing runs any more, or (with a file as its source) until nothing is left that
+    /// could go on without a person.
+    pub async fn run(mut self) -> Core {
+        let mut turn = Turn::default();
+        self.core.start(clock(), HANDLERS_AT_ONCE_MAX, &mut turn);
+        self.end_turn(turn, Answers::default()).await;
+        while !self.is_over() {
+            let inputs = self.gather().await;
+            self.turn(inputs).await;
+        }
+        self.core
+    }
+
+    fn is_over(&self) -> bool {
+        if let Some(until) = self.drain_until {
+            let now = clock();
+            if now >= until {
+                self.stop_runs.send_replace(true);
+            }
+            return self.core.lanes.running() == 0 || now >= until + Duration::from_secs(TERM_TO_KILL_SECONDS + 1);
+        }
+        self.ends_with_sources && self.sources == 0 && self.core.only_people_can_go_on()
+    }
+
+    /// All inputs that are there, at least one unless the time has come for something.
+    async fn gather(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        let wait = self.wait();
+        if tokio::time::timeout(wait, self.inputs.recv_many(&mut inputs, TURN_INPUTS_MAX)).await.is_err() {
+            inputs.clear();
+        }
+        inputs
+    }
+
+    fn wait(&self) -> Duration {
+        let now = clock();
+        let room = HANDLERS_AT_ONCE_MAX.saturating_sub(self.core.lanes.running());
+        let wake = self.core.wake_at(room);
+        let most = Duration::from_secs(if self.drain_until.is_some() { 1 } else { WAKE_SECONDS_MAX });
+        wake.map_or(most, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(most))
+    }
+
+    async fn turn(&mut self, inputs: Vec<Input>) {
+        let now = clock();
+        let mut turn = Turn::default();
+        let mut answers = Answers::default();
+        let mut seen = self.seen(&inputs).await;
+        for input in inputs {
+            self.take(now, input, &mut seen, &mut turn, &mut answers).await;
+        }
+        let room = HANDLERS_AT_ONCE_MAX.saturating_sub(self.core.lanes.running());
+        self.core.start(now, room, &mut turn);
+        self.end_turn(turn, answers).await;
+    }
+
+    /// The message ids of this turn that the journal knows already.
+    async fn seen(&self, inputs: &[Input]) -> HashSet<String> {
+        let batches = inputs.iter().filter_map(|input| if let Input::Batch(batch) = input { Some(batch) } else { None });
+        let ids: Vec<String> = batches.flat_map(|b| b.arrived.iter().map(|a| a.message.get().id.clone())).collect();
+        if ids.is_empty() {
+            return HashSet::new();
+        }
+        loop {
+            match self.journal.seen(ids.clone()).await {
+                Ok(seen) => return seen,
+                Err(error) => self.journal_trouble(&error.to_string()).await,
+            }
+        }
+    }
+
+    async fn take(
+        &mut self,
+        now: Timestamp,
+        input: Input,
+        seen: &mut HashSet<String>,
+        turn: &mut Turn,
+        answers: &mut Answers,
+    ) {
+        match input {
+            Input::Batch(batch) => {
+                for entry in &batch.refused {
+                    self.say_refused(entry);
+                }
+                turn.entries.extend(batch.refused);
+                self.core.arrived(now, batch.arrived, seen, turn);
+                answers.durable.push(batch.durable);
+            }
+            Input::SourceEnded => self.sources = self.sources.saturating_sub(1),
+            Input::Planned(run, result) => self.core.planned(now, *run, result, turn),
+            Input::Changed(id, change) => self.core.changed(now, &id, &change, turn),
+            Input::Applied(run, result) => self.core.applied(now, &run, result, turn),
+            Input::Control(asked, by, reply) => {
+                let answered = self.answer(now, asked, &by, turn).await;
+                answers.people.push((reply, answered));
+            }
+            Input::Reload => {
+                if let Err(error) = self.reload() {
+                    tracing::error!("the rules were not reloaded; the ones before stay in force\n{error}");
+                }
+            }
+            Input::Drain => self.drain(now),
+        }
+    }
+
+    /// Makes the turn durable, then acts on it.
+    async fn end_turn(&mut self, turn: Turn, answers: Answers) {
+        if !turn.entries.is_empty() {
+            self.write(turn.entries).await;
+        }
+        for durable in answers.durable {
+            // A source that is gone needs no ack.
+            let _ = durable.send(());
+        }
+        for act in turn.acts {
+            match act {
+                Act::Plan(run) => runs::plan(self.runner.clone(), *run, self.stop_runs.subscribe(), self.to_self.clone()),
+                Act::Apply(run, plan) => {
+                    runs::apply(self.runner.clone(), *run, plan, self.stop_runs.subscribe(), self.to_self.clone());
+                }
+            }
+        }
+        for (reply, answered) in answers.people {
+            // Whoever asked may have hung up.
+            let _ = reply.send(answered);
+        }
+        self.gauge.pending.store(self.core.pending(), Ordering::Relaxed);
+        self.gauge.fell.notify_waiters();
+    }
+
+    /// Writes until it is written. Meanwhile nothing is acknowledged and nothing starts, so nothing is lost: the buses hold
+    /// what comes, or drop it and we know from when.
+    async fn write(&self, entries: Vec<Entry>) {
+        while let Err(error) = self.journal.write(entries.clone()).await {
+            self.journal_trouble(&error.to_string()).await;
+        }
+        self.daemon.health.journal_trouble(None);
+    }
+
+    async fn journal_trouble(&self, trouble: &str) {
+        if self.daemon.health.journal_trouble(Some(trouble)) {
+            tracing::error!("{trouble}\nnothing is acknowledged and nothing is started until the journal can be written");
+        }
+        tokio::time::sleep(Duration::from_millis(JOURNAL_RETRY_MS)).await;
+    }
+
+    fn say_refused(&mut self, entry: &Entry) {
+        let Entry::Refused { bus, topic, reason, .. } = entry else { return };
+        self.daemon.health.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(times) = self.refused.again(bus, reason) {
+            tracing::warn!(bus, topic, times, "message refused: {reason}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The journal of one node: one SQLite file, `journal.db`, in the state directory.
+//!
+//! A batch is one transaction, committed with `synchronous=FULL` to a write-ahead log: when [`Journal::write`] returns,
+//! the disk has it. One process writes ([`SqliteJournal::open`] takes the directory's lock), any number may read
+//! meanwhile ([`SqliteJournal::open_read_only`], or a person's `sqlite3`). It never deletes but in [`Journal::sweep`].
+//!
+//! * `place`: the directory, the lock, the files
+//! * `schema`: tables, versions, settings of a connection
+//! * `write`, `read`, `sweep`: entries into tables, tables into answers, forgetting
+//! * `text`: how values stand in the file
+//! * `fault`: errors and what to do about them
+
+mod fault;
+mod place;
+mod read;
+mod schema;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod text;
+mod write;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use self::fault::Fault;
+use super::{Answer, Entry, Journal, JournalError, Question, Swept};
+
+/// A journal in a directory.
+#[derive(Debug)]
+pub struct SqliteJournal {
+    connection: Connection,
+    path: PathBuf,
+    /// How many messages are stored, once it was needed: counting a million takes too long for each step of a sweep.
+    /// Only we write, so it stays true.
+    messages: Option<u64>,
+    /// Keeps other daemons out; `None` when we only read. Dropped after the connection.
+    _lock: Option<File>,
+}
+
+impl SqliteJournal {
+    /// Opens the journal in `directory` for the daemon. Makes both if need be, for their owner's eyes only.
+    ///
+    /// # Errors
+    /// When another process has it open (the error says which), it can't be made or read, or a newer reactor wrote it.
+    pub fn open(directory: &Path) -> Result<Self, JournalError> {
+        let path = directory.join(place::FILE);
+        Self::try_open(directory).map_err(|fault| fault.at(&path))
+    }
+
+    fn try_open(directory: &Path) -> Result<Self, Fault> {
+        place::make_directory(directory)?;
+        let lock = place::lock(directory)?;
+        let path = place::make_file(directory)?;
+        let mut connection =
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        schema::set_up(&connection)?;
+        schema::version(&connection)?;
+        schema::set_up_writer(&connection)?;
+        schema::migrate(&mut connection)?;
+        Ok(Self { connection, path, messages: None, _lock: Some(lock) })
+    }
+
+    /// Opens the journal in `directory` to read it, also while a daemon writes. Every write fails.
+    ///
+    /// # Errors
+    /// When there is none yet, it can't be read, or another version of reactor wrote it.
+    pub fn open_read_only(directory: &Path) -> Result<Self, JournalError> {
+        let path = directory.join(place::FILE);
+        Self::try_open_read_only(&path).map_err(|fault| fault.at(&path))
+    }
+
+    fn try_open_read_only(path: &Path) -> Result<Self, Fault> {
+        let none_yet = || Fault::Refused {
+            why: "there is no journal yet".into(),
+            hint: "start the daemon once (reactor run), or name its state directory with --state DIR".into(),
+        };
+        match std::fs::metadata(path) {
+            Ok(data) if data.len() > 0 => {}
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Fault::Io { what: "can't look at it".into(), error });
+            }
+            Ok(_) | Err(_) => return Err(none_yet()),
+        }
+        let connection =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        schema::set_up(&connection)?;
+        match schema::version(&connection)? {
+            0 => Err(none_yet()),
+            version if version < schema::MIGRATIONS.len() => Err(Fault::Refused {
+                why: format!("it has the older schema version {version}"),
+                hint: "restart the daemon with this reactor: it brings the journal up to date".into(),
+            }),
+            _ => Ok(Self { connection, path: path.to_owned(), messages: None, _lock: None }),
+        }
+    }
+
+    fn at(&self) -> impl Fn(Fault) -> JournalError {
+        let path = self.path.clone();
+        move |fault| fault.at(&path)
+    }
+
+    fn try_write(&mut self, batch: &[Entry]) -> Result<(), Fault> {
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let new_messages = write::batch(&tx, batch)?;
+        tx.commit()?;
+        self.messages = self.messages.map(|known| known + new_messages);
+        Ok(())
+    }
+
+    fn try_sweep(&mut self, before: Timestamp, messages_max: u64) -> Result<Swept, Fault> {
+        let messages = match self.messages {
+            Some(messages) => messages,
+            None => read::count(&self.connection, "SELECT count(*) FROM message")?,
+        };
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let swept = sweep::step(&tx, before, messages.saturating_sub(messages_max))?;
+        tx.commit()?;
+        self.messages = Some(messages - swept.messages);
+        Ok(swept)
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn write(&mut self, batch: &[Entry]) -> Result<(), JournalError> {
+        self.try_write(batch).map_err(self.at())
+    }
+
+    fn seen(&self, ids: &[&str]) -> Result<HashSet<String>, JournalError> {
+        read::seen(&self.connection, ids).map_err(self.at())
+    }
+
+    fn ask(&self, question: &Question) -> Result<Answer, JournalError> {
+        read::answer(&self.connection, question, place::bytes_on_disk(&self.path)).map_err(self.at())
+    }
+
+    fn sweep(&mut self, before: Timestamp, messages_max: u64) -> Result<Swept, JournalError> {
+        self.try_sweep(before, messages_max).map_err(self.at())
+    }
+}

@@ -1,0 +1,78 @@
+//! The directory, the lock and the bare files, before SQLite opens any of them.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::fault::Fault;
+
+/// The journal's file in its directory.
+pub(super) const FILE: &str = "journal.db";
+/// The file whose lock says that a daemon has this directory; the daemon's pid stands in it.
+const LOCK: &str = "lock";
+/// Longest pid that is read from the lock file, in bytes.
+const PID_BYTES_MAX: u64 = 20;
+
+/// Makes the directory, readable by its owner only. An existing one stays as it is.
+pub(super) fn make_directory(directory: &Path) -> Result<(), Fault> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| Fault::Io { what: format!("can't make {}", directory.display()), error })
+}
+
+/// Takes the directory for this process, until the returned file is closed (also by a crash).
+pub(super) fn lock(directory: &Path) -> Result<File, Fault> {
+    let path = directory.join(LOCK);
+    let io = |error| Fault::Io { what: format!("can't lock {}", path.display()), error };
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(in_use(directory, &mut file)),
+        Err(TryLockError::Error(error)) => return Err(io(error)),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
+    writeln!(file, "{}", std::process::id()).map_err(io)?;
+    Ok(file)
+}
+
+fn in_use(directory: &Path, file: &mut File) -> Fault {
+    let mut text = String::new();
+    let read = file.take(PID_BYTES_MAX).read_to_string(&mut text);
+    let pid = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
+    let holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+    let look = pid.map_or_else(String::new, |pid| format!(" (ps -fp {pid})"));
+    Fault::Refused {
+        why: format!("{holder} has it open; only one daemon may write to {}", directory.display()),
+        hint: format!("stop that one{look}, or start this one with another --state DIR"),
+    }
+}
+
+/// Makes the journal's file, readable by its owner only; SQLite gives the files beside it the same mode. Must run before
+/// SQLite opens it in this process: closing the file here would drop SQLite's locks.
+pub(super) fn make_file(directory: &Path) -> Result<PathBuf, Fault> {
+    let path = directory.join(FILE);
+    let io = |error| Fault::Io { what: format!("can't make {}", path.display()), error };
+    if path.exists() {
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(io)?;
+    } else {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io)?;
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+    }
+    Ok(path)
+}
+
+/// The write-ahead log of the journal at `path`.
+fn wal(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// What the journal takes on the disk, in bytes.
+pub(super) fn bytes_on_disk(path: &Path) -> u64 {
+    [path.to_owned(), wal(path)].iter().filter_map(|file| std::fs::metadata(file).ok()).map(|data| data.len()).sum()
+}
