@@ -66,13 +66,7 @@ pub fn rehearse(site: &Site, test: &RuleTest) -> Result<Rehearsed, String> {
     if !different.is_empty() {
         different.extend(silent(site, &arrivals, &play.happened));
     }
-    Ok(Rehearsed {
-        passed: different.is_empty(),
-        messages,
-        reactions: play.happened.len(),
-        time: play.now,
-        different,
-    })
+    Ok(Rehearsed { passed: different.is_empty(), messages, reactions: play.happened.len(), time: play.now, different })
 }
 
 struct Arrival {
@@ -141,7 +135,8 @@ impl Play {
     fn new(site: &Site, test: &RuleTest) -> Self {
         let handlers = site.handlers.iter().map(|(name, config)| (name.clone(), Arc::new(config.clone()))).collect();
         let mut core = Core::new(Arc::new(Rules::new(site.rules.clone())), handlers, false, 1);
-        let is_reconcile = |name: &str| site.rules.iter().any(|rule| *rule.name == *name && matches!(rule.on, On::Every(_)));
+        let is_reconcile =
+            |name: &str| site.rules.iter().any(|rule| *rule.name == *name && matches!(rule.on, On::Every(_)));
         let wanted = test.expect.iter().filter(|expect| is_reconcile(&expect.rule));
         let reconciles_until = wanted.map(|expect| expect.at.unwrap_or_default()).max();
         if reconciles_until.is_none() {
@@ -159,9 +154,11 @@ impl Play {
             next += due;
             self.core.start(at(self.now), ROOM, &mut turn);
             self.play(turn);
-            let wake = self.core.wake_at(ROOM).and_then(since_begin).filter(|wake| {
-                next < arrivals.len() || self.reconciles_until.is_none_or(|until| *wake <= until)
-            });
+            let wake = self
+                .core
+                .wake_at(ROOM)
+                .and_then(since_begin)
+                .filter(|wake| next < arrivals.len() || self.reconciles_until.is_none_or(|until| *wake <= until));
             let Some(then) = wake.into_iter().chain(arrivals.get(next).map(|arrival| arrival.at)).min() else {
                 return Ok(());
             };
@@ -292,7 +289,8 @@ fn compare(expected: &[Expect], happened: &[Happened]) -> Vec<String> {
 fn mismatch(expect: &Expect, happened: &Happened) -> Vec<String> {
     use crate::units::show_duration;
     let mut wrong = Vec::new();
-    let mut differ = |what: &str, is: String, wanted: String| wrong.push(format!("{what} was {is} instead of {wanted}"));
+    let mut differ =
+        |what: &str, is: String, wanted: String| wrong.push(format!("{what} was {is} instead of {wanted}"));
     if expect.rule != happened.rule {
         differ("the rule", happened.rule.clone(), expect.rule.clone());
     }

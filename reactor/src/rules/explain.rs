@@ -122,7 +122,9 @@ fn when_was(when: &Condition, scope: &Scope<'_>) -> String {
     let fields: Vec<String> = part
         .operands(scope)
         .into_iter()
-        .map(|(path, was)| was.map_or_else(|| format!("{path} is not there"), |was| format!("{path} was {}", shown(&was))))
+        .map(|(path, was)| {
+            was.map_or_else(|| format!("{path} is not there"), |was| format!("{path} was {}", shown(&was)))
+        })
         .collect();
     let fields = if fields.is_empty() { String::new() } else { format!("; {}", fields.join(", ")) };
     format!("{}{fields}", part.source().trim())
@@ -138,8 +140,9 @@ fn near(pattern: &Pattern, topic: &str) -> Option<String> {
     if wanted.len() != words.len() {
         let shorter = wanted.len().min(words.len());
         let begins_alike = shorter >= 2 && fits(&wanted[..shorter], &words[..shorter]);
-        return (begins_alike && wanted.len().abs_diff(words.len()) == 1)
-            .then(|| format!("topic: it has {} words, the rule wants {} (`{}`)", words.len(), wanted.len(), pattern.as_str()));
+        return (begins_alike && wanted.len().abs_diff(words.len()) == 1).then(|| {
+            format!("topic: it has {} words, the rule wants {} (`{}`)", words.len(), wanted.len(), pattern.as_str())
+        });
     }
     let other: Vec<usize> = (0..words.len()).filter(|at| wanted[*at] != "*" && wanted[*at] != words[*at]).collect();
     let alike = words.len() - other.len();
@@ -161,7 +164,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn said(rule: &str, topic: &str, body: Value) -> Option<(Verdict, String)> {
-        let yaml = format!("version: 1\nhandlers: {{ h: {{ exec: /bin/true }} }}\nrules:\n  - {{ name: r, do: h, {rule} }}\n");
+        let yaml =
+            format!("version: 1\nhandlers: {{ h: {{ exec: /bin/true }} }}\nrules:\n  - {{ name: r, do: h, {rule} }}\n");
         let site = load_str("rules.yaml", &yaml, std::path::Path::new("/")).expect("a good site");
         explain(&Rules::new(site.rules), &message(topic, body)).pop().map(|e| (e.verdict, e.text))
     }
@@ -188,8 +192,14 @@ mod tests {
     fn a_topic_that_came_near_is_told_and_a_far_one_is_not() {
         let rule = "on: org.fedoraproject.prod.fas.user.update";
         let of = |topic| said(rule, topic, json!({})).map(|(_, text)| text);
-        assert_eq!(of("org.fedoraproject.stg.fas.user.update").as_deref(), Some("topic: word 3 is stg, the rule wants prod"));
-        assert_eq!(of("org.fedoraproject.prod.fas.user.updat").as_deref(), Some("topic: word 6 is updat, the rule wants update"));
+        assert_eq!(
+            of("org.fedoraproject.stg.fas.user.update").as_deref(),
+            Some("topic: word 3 is stg, the rule wants prod")
+        );
+        assert_eq!(
+            of("org.fedoraproject.prod.fas.user.updat").as_deref(),
+            Some("topic: word 6 is updat, the rule wants update")
+        );
         assert!(of("org.fedoraproject.prod.fas.user").is_some_and(|text| text.contains("5 words, the rule wants 6")));
         assert_eq!(of("org.fedoraproject.prod.git.receive.x"), None);
         assert_eq!(of("a.b"), None);

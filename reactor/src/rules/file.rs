@@ -111,6 +111,14 @@ pub fn load_trust(path: &Path) -> Result<TrustConfig, Diagnostics> {
             );
             return None;
         }
+        if tree.at(&["bus".into()]).is_some() {
+            reader.error(
+                tree.span,
+                "this is a site, not a trust block",
+                "put what is under `bus.NAME.trust` into a file of its own",
+            );
+            return None;
+        }
         let wrapped = tree.at(&["trust".into()]).is_some();
         let outer = if wrapped { Some(reader.fields("trust", tree, &TRUST_FILE)?) } else { None };
         let fields = match &outer {

@@ -36,7 +36,8 @@ impl Rules {
     /// Takes the rules of a site, in their order.
     #[must_use]
     pub fn new(rules: Vec<Arc<Rule>>) -> Self {
-        let patterns = || rules.iter().zip(0_u32..).flat_map(|(rule, id)| patterns(rule).iter().map(move |p| (p.clone(), id)));
+        let patterns =
+            || rules.iter().zip(0_u32..).flat_map(|(rule, id)| patterns(rule).iter().map(move |p| (p.clone(), id)));
         let names_internal = |pattern: &Pattern| pattern.words().next().is_some_and(|word| !word.starts_with('*'));
         Self {
             by_name: rules.iter().enumerate().map(|(at, rule)| (rule.name.clone(), at)).collect(),
@@ -183,9 +184,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_never_matches_reactors_own_messages_but_their_name_does() {
-        let rules = rules(
-            "  - { name: all, on: '**', do: h }\n  - { name: own, on: reactor.reaction.*, do: h }\n",
-        );
+        let rules = rules("  - { name: all, on: '**', do: h }\n  - { name: own, on: reactor.reaction.*, do: h }\n");
         assert_eq!(matching(&rules, "reactor.reaction.failed", json!({})), vec![("own".into(), Some("own".into()))]);
         assert_eq!(matching(&rules, "a.b", json!({})), vec![("all".into(), Some("all".into()))]);
         assert!(rules.wants("x.y") && rules.wants("reactor.reaction.done") && !rules.wants("reactor.other"));

@@ -146,7 +146,7 @@ fn no_space(kind: &ErrorKind, text: &str, at: usize) -> Mend {
 /// `on: **.update`: a topic pattern that YAML takes for an alias.
 fn bare_pattern(kind: &ErrorKind, text: &str, at: usize) -> Mend {
     let word = text[at..].split(|c: char| c.is_whitespace() || ",]}".contains(c)).next()?;
-    let pattern = *kind == ErrorKind::UnknownAnchor && word.contains(['.', '#']) || word.starts_with("**");
+    let pattern = *kind == ErrorKind::UnknownAnchor && (word.contains(['.', '#']) || word.starts_with("**"));
     let message = format!("{} must stand in quotes", shown(word));
     pattern.then_some((at, message, "without the quotes YAML takes `*` as the beginning of an alias"))
 }

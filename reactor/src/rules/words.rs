@@ -118,26 +118,17 @@ pub static SITE: Block = block(
 pub static BUS: Block = block(
     "a bus",
     &[
-        word(
-            "fedmsg",
-            Shape::OrBlock(&Shape::Texts, &FEDMSG),
-            "the fedmsg publishers to listen to, as tcp://host:port",
-        )
-        .also(&["addresses", "endpoints", "listen", "subscribe"]),
+        word("fedmsg", Shape::Texts, "the fedmsg publishers to listen to, as tcp://host:port").also(&[
+            "addresses",
+            "endpoints",
+            "listen",
+            "subscribe",
+        ]),
         word("topics", Shape::Texts, "topic prefixes to subscribe to; without it, what the rules need")
             .also(&["prefixes"]),
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
-    ],
-);
-
-/// `bus.NAME.fedmsg` as a map: for a later version.
-pub static FEDMSG: Block = block(
-    "`fedmsg`",
-    &[
-        word("dns", Shape::Text, "not in this version: list the addresses"),
-        word("config", Shape::Text, "not in this version: list the addresses"),
     ],
 );
 
