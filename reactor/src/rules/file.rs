@@ -4,7 +4,7 @@
 //! same name twice is an error. Reads only the site's own files; whether the files that those name are there is asked
 //! by [`Loaded::warn_of_missing_files`] alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -458,8 +458,9 @@ fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
             found.push(Diagnostic::warning(*span, message).hint(hint));
         }
     }
+    let used: HashSet<&str> = merged.handlers_used.iter().map(|(name, _)| &**name).collect();
     for (name, span) in &merged.handlers {
-        if !merged.handlers_used.iter().any(|(used, _)| **used == **name) {
+        if !used.contains(name.as_str()) {
             let message = format!("no rule uses handler {}", shown(name));
             found.push(
                 Diagnostic::warning(*span, message).hint(format!("a rule uses it with `do: {name}`; or take it out")),
