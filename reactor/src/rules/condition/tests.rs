@@ -1,17 +1,11 @@
 use serde_json::json;
 
 use super::*;
-use crate::rules::site::Place;
-use crate::rules::testkit::message;
+use crate::rules::testkit::{message, test};
 
 fn eval(source: &str, body: Value) -> Result<bool, EvalError> {
     let message = message("org.example.a", body);
     Condition::parse(source).unwrap_or_else(|e| panic!("{source}: {e:?}")).evaluate(&Scope::new(&[&message]))
-}
-
-fn test(path: &str, any_of: Value) -> FieldTest {
-    let any_of = if let Value::Array(items) = any_of { items } else { vec![any_of] };
-    FieldTest { path: path.split('.').map(String::from).collect(), any_of, place: Place::default() }
 }
 
 #[test]
