@@ -111,6 +111,14 @@ pub fn load_trust(path: &Path) -> Result<TrustConfig, Diagnostics> {
             );
             return None;
         }
+        if tree.at(&["bus".into()]).is_some() {
+            reader.error(
+                tree.span,
+                "this is a site, not a trust block",
+                "put what is under `bus.NAME.trust` into a file of its own",
+            );
+            return None;
+        }
         let wrapped = tree.at(&["trust".into()]).is_some();
         let outer = if wrapped { Some(reader.fields("trust", tree, &TRUST_FILE)?) } else { None };
         let fields = match &outer {
@@ -285,6 +293,8 @@ fn build(sources: Vec<Source>, files: Vec<PathBuf>, mut found: Diagnostics, buil
     // With a file missing, every name might stand in there.
     if complete {
         check_names(&merged, &mut found);
+    }
+    if !found.has_errors() {
         warn(&merged, sources.first(), &mut found);
     }
     found.sort();
@@ -440,8 +450,14 @@ fn there_are(wrong: &str, names: &Names, none: &str) -> String {
     }
 }
 
-/// What can be used, but hardly as meant.
+/// What can be used, but hardly as meant. Only of a site without errors: behind an error the rest is a guess.
 fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
+    for (name, bus) in merged.site.buses.iter().filter(|(_, bus)| !bus.fedmsg.is_empty()) {
+        if let (Some((why, hint)), Some(span)) = (lower_bus::refuses_all(&bus.trust), merged.buses.get(name)) {
+            let message = format!("bus {} {why}: every message on it will be refused", shown(name));
+            found.push(Diagnostic::warning(*span, message).hint(hint));
+        }
+    }
     for (name, span) in &merged.handlers {
         if !merged.handlers_used.iter().any(|(used, _)| **used == **name) {
             let message = format!("no rule uses handler {}", shown(name));
@@ -456,7 +472,7 @@ fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
             found.push(Diagnostic::warning(*span, message).hint("add a prefix of it to `bus.NAME.topics`"));
         }
     }
-    if let (Some(source), true) = (first, merged.site.rules.is_empty() && !found.has_errors()) {
+    if let (Some(source), true) = (first, merged.site.rules.is_empty()) {
         let top = Span { file: source.file, line: 1, column: 1, ..Span::default() };
         found.push(Diagnostic::warning(top, "the site has no rule").hint("rules: [ { name: …, on: …, do: … } ]"));
     }
