@@ -9,13 +9,14 @@
 //! * [`message`]: what travels: [`message::RawMessage`] before trust, [`message::Message`] after it
 //! * [`bus`]: where messages come from and go to (fedmsg over ZeroMQ, JSON Lines)
 //! * [`trust`]: signature and policy; only it makes a [`trust::Verified`] message
-//! * [`rules`]: the site's YAML: which messages, which reaction; rule tests
+//! * [`rules`]: the site's YAML: which messages, which reaction
 //! * [`journal`]: the durable record; nothing is acknowledged before it is in there
 //! * [`lanes`]: pure: order, coalescing, retry times
 //! * [`guard`]: pure: may this plan run without a person?
 //! * [`runner`]: runs handlers, the only place that starts programs
 //! * [`engine`]: the one loop that joins them, and the only place that reads the clock
 //! * [`cli`]: one file a verb
+//! * [`rehearsal`]: rule tests in virtual time, with the engine's own deciding half
 //! * [`units`]: durations and sizes as people write them
 
 pub mod bus;
@@ -25,6 +26,7 @@ pub mod guard;
 pub mod journal;
 pub mod lanes;
 pub mod message;
+pub mod rehearsal;
 pub mod rules;
 pub mod runner;
 pub mod trust;

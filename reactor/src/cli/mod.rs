@@ -3,14 +3,17 @@
 
 pub mod decide;
 pub mod demo;
+pub mod handler;
 pub mod list;
 pub mod plan;
 pub mod print;
 pub mod run;
 pub mod status;
+pub mod test;
 pub mod verify;
 
 use std::io::{IsTerminal, Write};
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -66,6 +69,8 @@ pub enum Verb {
     /// Dry run: which rules match a message and why not, and what each handler would change, as a diff
     #[command(visible_alias = "dry-run")]
     Plan(plan::PlanArgs),
+    /// Run the rule tests, in virtual time
+    Test(test::TestArgs),
     /// Show all of it at once: a bus, signed messages, reactions, and a kill -9 in the middle. Needs nothing installed
     Demo(demo::DemoArgs),
     /// Show what is running, waiting, held, failed, and what a kill would lose now
@@ -93,6 +98,8 @@ pub enum Verb {
     },
     /// Say whether messages are genuine: signer, verdict, reason
     Verify(verify::Args),
+    /// Write a handler, and test that it keeps the contract
+    Handler(handler::HandlerArgs),
 }
 
 /// Exit code 1: the answer is no.
@@ -106,8 +113,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.verb {
         Verb::Run(args) => run::run(args, common),
+        Verb::Handler(args) => handler::run(args, common),
         Verb::Verify(args) => verify::run(args, common),
         Verb::Plan(args) => plan::run(&args, common),
+        Verb::Test(args) => test::run(&args, common),
         Verb::Demo(args) => demo::run(&args, common),
         Verb::Status => status::run(common),
         Verb::List(args) => list::list(args, common),

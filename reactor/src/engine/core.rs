@@ -18,8 +18,8 @@ use crate::guard::{self, Verdict};
 use crate::journal::{Entry, ReactionId, ReactionRow, State, Story};
 use crate::lanes::{LaneId, Lanes, Offer, Offered, Outcome, Restored, retry_at};
 use crate::message::{Message, Topic};
-use crate::rules::EvalError;
 use crate::rules::matcher::{Decision, Rules};
+use crate::rules::scope::EvalError;
 use crate::rules::site::{HandlerConfig, Mode, On, Rule};
 use crate::trust::Verified;
 
@@ -83,7 +83,7 @@ struct Live {
 
 /// The deciding half of the engine.
 pub struct Core {
-    pub(super) rules: Arc<Rules>,
+    pub(crate) rules: Arc<Rules>,
     pub(super) handlers: BTreeMap<String, Arc<HandlerConfig>>,
     history_all: bool,
     pub(super) lanes: Lanes,

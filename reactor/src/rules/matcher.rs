@@ -1,29 +1,202 @@
-//! stub
+//! Which rules a message concerns, with which key. Pure.
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use serde_json::{Map,Value};
-use super::EvalError;
-use super::site::Rule;
-use crate::message::Message;
-/// x
+
+use serde_json::{Map, Value};
+
+use super::scope::{EvalError, Scope};
+use super::site::{On, Rule};
+use super::topic::{Index, Pattern};
+use crate::message::{INTERNAL_PREFIX, Message};
+
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// What one rule says of one message.
 #[derive(Debug)]
-pub struct Decision { /// x
- pub rule: Arc<Rule>, /// x
- pub what: Result<String, EvalError> }
-/// x
-pub struct Rules { rules: Vec<Arc<Rule>> }
+pub struct Decision {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// The key of the reaction it asks for; or what broke, so that its reaction fails visibly.
+    pub what: Result<String, EvalError>,
+}
+
+/// All rules of a site, ready to be asked.
+pub struct Rules {
+    rules: Vec<Arc<Rule>>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// For messages from a bus.
+    from_bus: Index,
+    /// For reactor's own messages: only patterns that name them, so that `**` makes no surprising circles.
+    internal: Index,
+}
+
 impl Rules {
- /// x
- pub fn new(rules: Vec<Arc<Rule>>) -> Self { Self { rules } }
- /// x
- pub fn wants(&self, _t: &str) -> bool { false }
- /// x
- pub fn prefixes(&self) -> Vec<String> { vec![] }
- /// x
- pub fn decide(&self, _m: &Message) -> Vec<Decision> { vec![] }
- /// x
- pub fn rule(&self, name: &str) -> Option<&Arc<Rule>> { self.rules.iter().find(|r| &*r.name == name) }
- /// x
- pub fn all(&self) -> &[Arc<Rule>] { &self.rules }
- /// x
- pub fn params(&self, _r: &Rule, _m: &[&Message]) -> Result<Map<String,Value>, EvalError> { Ok(Map::new()) }
+    /// Takes the rules of a site, in their order.
+    #[must_use]
+    pub fn new(rules: Vec<Arc<Rule>>) -> Self {
+        let patterns = || rules.iter().zip(0_u32..).flat_map(|(rule, id)| patterns(rule).iter().map(move |p| (p.clone(), id)));
+        let names_internal = |pattern: &Pattern| pattern.words().next().is_some_and(|word| !word.starts_with('*'));
+        Self {
+            by_name: rules.iter().enumerate().map(|(at, rule)| (rule.name.clone(), at)).collect(),
+            from_bus: Index::new(patterns()),
+            internal: Index::new(patterns().filter(|(pattern, _)| names_internal(pattern))),
+            rules,
+        }
+    }
+
+    /// Whether any rule's topic fits. Called for every message on the bus.
+    #[must_use]
+    pub fn wants(&self, topic: &str) -> bool {
+        self.index(topic).any(topic)
+    }
+
+    /// The least that a bus must be subscribed to, as prefixes of topics; internal topics left out.
+    #[must_use]
+    pub fn prefixes(&self) -> Vec<String> {
+        self.from_bus.prefixes().into_iter().filter(|prefix| !prefix.starts_with(INTERNAL_PREFIX)).collect()
+    }
+
+    /// The rules that match, or that broke, in their order.
+    #[must_use]
+    pub fn decide(&self, message: &Message) -> Vec<Decision> {
+        let mut found = Vec::new();
+        self.index(message.topic.as_str()).matches(message.topic.as_str(), &mut found);
+        let rules = found.into_iter().filter_map(|id| self.rules.get(id as usize));
+        rules.filter_map(|rule| Some(Decision { rule: rule.clone(), what: ask(rule, message).transpose()? })).collect()
+    }
+
+    /// The rule of that name.
+    #[must_use]
+    pub fn rule(&self, name: &str) -> Option<&Arc<Rule>> {
+        self.by_name.get(name).and_then(|at| self.rules.get(*at))
+    }
+
+    /// All rules, in their order.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// The parameters of a reaction: the rule's `with`, rendered over its messages, oldest first.
+    ///
+    /// # Errors
+    /// A missing field, or a value that does not fit.
+    pub fn params(&self, rule: &Rule, messages: &[&Message]) -> Result<Map<String, Value>, EvalError> {
+        rule.with.render(&Scope::new(messages))
+    }
+
+    fn index(&self, topic: &str) -> &Index {
+        if topic.starts_with(INTERNAL_PREFIX) { &self.internal } else { &self.from_bus }
+    }
+}
+
+/// The topics that a rule waits for.
+#[must_use]
+pub fn patterns(rule: &Rule) -> &[Pattern] {
+    match &rule.on {
+        On::Topics(patterns) => patterns,
+        On::Every(_) => &[],
+    }
+}
+
+/// The key if the rule matches, `None` if it does not.
+fn ask(rule: &Rule, message: &Message) -> Result<Option<String>, EvalError> {
+    for test in &rule.where_all {
+        if !test.holds(&message.body)? {
+            return Ok(None);
+        }
+    }
+    for test in &rule.unless_any {
+        if test.holds(&message.body)? {
+            return Ok(None);
+        }
+    }
+    let messages = [message];
+    let scope = Scope::new(&messages);
+    if let Some(when) = &rule.when
+        && !when.evaluate(&scope)?
+    {
+        return Ok(None);
+    }
+    key(rule, &scope).map(Some)
+}
+
+/// The key of a reaction: the rule's `key`, or its name.
+///
+/// # Errors
+/// A missing field, or a key that can't be one.
+pub fn key(rule: &Rule, scope: &Scope<'_>) -> Result<String, EvalError> {
+    let Some(template) = &rule.key else { return Ok(rule.name.to_string()) };
+    let key = template.render(scope)?;
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
+        let hint = format!("a key is 1 to {KEY_BYTES_MAX} bytes of text");
+        return Err(EvalError::new(format!("the key {:?} can't be one", super::scope::shorten(&key))).hint(hint));
+    }
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::load_str;
+    use super::super::testkit::message;
+    use super::*;
+    use serde_json::json;
+
+    fn rules(yaml: &str) -> Rules {
+        let head = "version: 1\nhandlers: { h: { exec: /bin/true } }\nrules:\n";
+        let site = load_str("rules.yaml", &format!("{head}{yaml}"), std::path::Path::new("/")).expect("a good site");
+        Rules::new(site.rules)
+    }
+
+    fn matching(rules: &Rules, topic: &str, body: Value) -> Vec<(String, Option<String>)> {
+        let decisions = rules.decide(&message(topic, body));
+        decisions.into_iter().map(|d| (d.rule.name.to_string(), d.what.ok())).collect()
+    }
+
+    #[test]
+    fn a_rule_matches_when_topic_where_unless_and_when_all_agree() {
+        let rules = rules(
+            "  - { name: r, on: a.*.c, do: h, where: { fields: [x, y] }, unless: { user: root }, when: msg.n > 1, key: '{{msg.user}}' }\n",
+        );
+        let body = |fields, user, n| json!({"fields": [fields], "user": user, "n": n});
+        let yes = vec![("r".to_owned(), Some("u".to_owned()))];
+        assert_eq!(matching(&rules, "a.b.c", body("y", "u", 2)), yes);
+        for (topic, body) in [
+            ("a.c", body("y", "u", 2)),
+            ("a.b.c", body("z", "u", 2)),
+            ("a.b.c", body("x", "root", 2)),
+            ("a.b.c", body("x", "u", 1)),
+        ] {
+            assert_eq!(matching(&rules, topic, body.clone()), vec![], "{topic} {body}");
+        }
+    }
+
+    #[test]
+    fn a_missing_field_breaks_the_rule_and_is_never_no_match() {
+        for rule in ["where: { user: u }", "unless: { user: u }", "when: msg.user == 'u'", "key: '{{msg.user}}'"] {
+            let rules = rules(&format!("  - {{ name: r, on: a, do: h, {rule} }}\n"));
+            assert_eq!(matching(&rules, "a", json!({"agent": "x"})), vec![("r".to_owned(), None)], "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_never_matches_reactors_own_messages_but_their_name_does() {
+        let rules = rules(
+            "  - { name: all, on: '**', do: h }\n  - { name: own, on: reactor.reaction.*, do: h }\n",
+        );
+        assert_eq!(matching(&rules, "reactor.reaction.failed", json!({})), vec![("own".into(), Some("own".into()))]);
+        assert_eq!(matching(&rules, "a.b", json!({})), vec![("all".into(), Some("all".into()))]);
+        assert!(rules.wants("x.y") && rules.wants("reactor.reaction.done") && !rules.wants("reactor.other"));
+        assert_eq!(rules.prefixes(), [""]);
+    }
+
+    #[test]
+    fn a_key_that_can_not_be_one_breaks_the_rule() {
+        let rules = rules("  - { name: r, on: a, do: h, key: '{{msg.user}}' }\n");
+        for user in ["", "a\nb", &"x".repeat(300)] {
+            assert_eq!(matching(&rules, "a", json!({"user": user})), vec![("r".to_owned(), None)], "{user:?}");
+        }
+    }
 }

@@ -3,15 +3,22 @@
 //! * [`file`]: YAML → site, all errors at once
 //! * [`diagnostics`]: those errors, as people read them
 //! * [`site`]: the site as data
+//! * [`scope`]: what conditions and templates see
 //! * [`topic`]: topic patterns and their index
 //! * [`condition`]: `where`, `unless` and `when`
 //! * [`template`]: `key` and `with`
+//! * [`matcher`]: which rules a message concerns; [`explain`](mod@explain): why, or why not
 
 pub mod condition;
 pub mod diagnostics;
+pub mod explain;
 pub mod file;
+pub mod matcher;
+pub mod scope;
 pub mod site;
 pub mod template;
+#[cfg(test)]
+pub(crate) mod testkit;
 pub mod topic;
 
 /// What is wrong in an expression or template, and where.
@@ -26,9 +33,3 @@ pub struct ExprError {
     /// What to write instead, if that is known.
     pub hint: Option<String>,
 }
-pub mod matcher;
-/// x
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvalError { /// x
- pub message: String, /// x
- pub hint: Option<String> }

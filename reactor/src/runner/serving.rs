@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::exec::{self, Log, OnChange, Run};
 use super::hearing::{Exit, Hearing};
-use super::place::{Ground, Place};
 use super::process::{Pipes, Process};
+use super::surroundings::{Ground, Surroundings};
 use super::{Options, RESTART_WAIT_SECONDS_MAX, Stamp, Verb, cancelled, request_line, stamp};
 use crate::rules::site::{HandlerConfig, Program};
 
@@ -72,7 +72,7 @@ struct Route {
 
 /// What one request hears.
 enum Said {
-    Line { line: Line, bytes: usize },
+    Line { line: Box<Line>, bytes: usize },
     Died(String),
 }
 
@@ -141,8 +141,8 @@ impl Pool {
             }
         }
         slot.live = None;
-        let (process, pipes, place) = exec::start(ground, handler, Verb::Serve).await?;
-        let live = Arc::new(attend(process, pipes, place, handler.clone(), options.term_to_kill));
+        let (process, pipes, surroundings) = exec::start(ground, handler, Verb::Serve).await?;
+        let live = Arc::new(attend(process, pipes, surroundings, handler.clone(), options.term_to_kill));
         slot.live = Some((handler.clone(), stamps, Arc::clone(&live)));
         Ok(live)
     }
@@ -210,10 +210,10 @@ impl Asked {
     /// What it does after it was cancelled is heard too: the journal is to know it.
     async fn hear_end(&mut self, hearing: &mut Hearing, on_change: OnChange<'_>) {
         while let Some(Said::Line { line, .. }) = self.said.recv().await {
-            if matches!(line, Line::End { .. }) {
+            if matches!(*line, Line::End { .. }) {
                 return;
             }
-            if let Ok(Some(change)) = hearing.take_line(line) {
+            if let Ok(Some(change)) = hearing.take_line(*line) {
                 on_change(change);
             }
         }
@@ -222,10 +222,12 @@ impl Asked {
     async fn hear(&mut self, hearing: &mut Hearing, on_change: OnChange<'_>) -> Result<Exit, Failure> {
         loop {
             match self.said.recv().await {
-                Some(Said::Line { line: Line::End { code }, .. }) => return Ok(Exit::Code(code)),
                 Some(Said::Line { line, bytes }) => {
+                    if let Line::End { code } = *line {
+                        return Ok(Exit::Code(code));
+                    }
                     hearing.count(bytes)?;
-                    if let Some(change) = hearing.take_line(line)? {
+                    if let Some(change) = hearing.take_line(*line)? {
                         on_change(change);
                     }
                 }
@@ -251,7 +253,7 @@ impl Drop for Asked {
 }
 
 /// Attends to one process until its end: writes what is asked, hands out what it answers, ends it for certain.
-fn attend(process: Process, pipes: Pipes, place: Place, handler: HandlerConfig, grace: Duration) -> Live {
+fn attend(process: Process, pipes: Pipes, surroundings: Surroundings, handler: HandlerConfig, grace: Duration) -> Live {
     let (to, lines) = mpsc::channel(LINES_WAITING_MAX);
     let shared = Arc::new(Shared::default());
     let for_task = Arc::clone(&shared);
@@ -280,7 +282,7 @@ fn attend(process: Process, pipes: Pipes, place: Place, handler: HandlerConfig, 
         let log = log.finish();
         let why = if log.is_empty() { why } else { format!("{why}: {log}") };
         tracing::info!(handler = &*handler.name, why, "a long-lived handler ended");
-        let _ = tokio::task::spawn_blocking(move || drop(place)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(surroundings)).await;
         let mut state = for_task.state();
         for (_, route) in state.routes.drain() {
             let _ = route.to.send(Said::Died(why.clone()));
@@ -326,7 +328,7 @@ fn route(line: &[u8], shared: &Shared) -> Result<(), Failure> {
         && (ends || route.bytes <= STDOUT_BYTES_MAX)
     {
         route.bytes += line.len() + 1;
-        let _ = route.to.send(Said::Line { line: answer.line, bytes: line.len() });
+        let _ = route.to.send(Said::Line { line: Box::new(answer.line), bytes: line.len() });
     }
     if ends {
         state.routes.remove(&id);
