@@ -145,7 +145,10 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     };
     engine.end_turn(turn, super::Answers::default()).await;
     say_ready();
+    tokio::spawn(ask_handlers(engine.runner.clone(), engine.core.handlers.values().cloned().collect()));
+    let runner = engine.runner.clone();
     let core = engine.run().await;
+    runner.close().await;
     watchers.into_iter().chain([sweeper, socket]).for_each(|task| task.abort());
     Ok(Ended { failed: core.failed, pending: core.pending(), refused: health.refused.load(Ordering::Relaxed) })
 }
@@ -247,6 +250,15 @@ fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String>
         return config.topics.clone();
     }
     if history_all { vec![String::new()] } else { rules.prefixes() }
+}
+
+/// Asks every handler to describe itself, so that one that can't is known at the start and not at its first message.
+async fn ask_handlers(runner: Arc<Runner>, handlers: Vec<Arc<HandlerConfig>>) {
+    for handler in handlers {
+        if let Err(failure) = runner.describe(&handler).await {
+            tracing::error!(hint = failure.hint(), "{failure}");
+        }
+    }
 }
 
 fn say_ready() {

@@ -57,6 +57,12 @@ impl Reader<'_> {
         path
     }
 
+    /// A path as text, beside the file.
+    pub fn beside(&self, text: &str) -> String {
+        let path = self.dir.join(text.trim_start_matches("./"));
+        std::path::absolute(&path).unwrap_or(path).display().to_string()
+    }
+
     /// `word` cannot be `node`.
     fn wrong(&mut self, word: &str, node: &Node, shape: &Shape) {
         self.wrong_thing(&format!("`{word}`"), node, shape);

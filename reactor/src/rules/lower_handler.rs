@@ -14,6 +14,9 @@ use super::words::{EXEC, SECRET, Shape, USE};
 /// Environment variables that reactor sets itself begin with this.
 const OUR_VARIABLES: &str = "REACTOR_";
 
+/// A value of `env` that begins so is a path beside the file, like every other path in it.
+const BESIDE: &str = "./";
+
 /// One entry of `handlers`.
 pub(super) fn handler(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<HandlerConfig> {
     let Value::Map(entries) = &node.value else {
@@ -69,7 +72,8 @@ fn built_in(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<HandlerC
 
 /// The words that both kinds have.
 fn common(reader: &mut Reader<'_>, name: &Key, fields: &Fields<'_>) -> HandlerConfig {
-    let env = fields.text_map(reader, "env");
+    let mut env = fields.text_map(reader, "env");
+    env.values_mut().filter(|value| value.starts_with(BESIDE)).for_each(|value| *value = reader.beside(value));
     for (key, _) in fields.node("env").map_or(&[][..], |node| reader.entries("env", node, &Shape::Named(&Shape::Text)))
     {
         check_variable(reader, key);

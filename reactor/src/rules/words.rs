@@ -203,7 +203,7 @@ pub static EXEC: Block = block(
     &[
         must("exec", Shape::Text, "the program to run").also(&["command", "cmd", "run", "program", "path", "script"]),
         word("args", Shape::TextList, "arguments put before the verb").also(&["arguments"]),
-        word("env", Shape::Named(&Shape::Text), "environment variables added to the clean environment")
+        word("env", Shape::Named(&Shape::Text), "environment variables added to the clean environment; a value that begins with ./ is a path beside this file")
             .also(&["environment"]),
         word(
             "secrets",
@@ -228,7 +228,7 @@ pub static USE: Block = Block {
                 Shape::Text,
                 "the built-in handler; every word that is not listed here is one of its own settings",
             ),
-            word("env", Shape::Named(&Shape::Text), "environment variables added to the clean environment"),
+            word("env", Shape::Named(&Shape::Text), "environment variables added to the clean environment; a value that begins with ./ is a path beside this file"),
             word(
                 "secrets",
                 Shape::Named(&Shape::OrBlock(&Shape::Text, &SECRET)),
