@@ -78,7 +78,12 @@ pub fn reactor_output(dir: &Path, args: &[&str]) -> Output {
 pub fn reactor_json(dir: &Path, args: &[&str]) -> Vec<Value> {
     let output = reactor_output(dir, &[args, &["--format", "json"]].concat());
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "reactor {args:?}: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "reactor {args:?}: {}\n{said}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))).collect()
 }
 
@@ -98,7 +103,15 @@ fn program() -> PathBuf {
     let own = std::env::current_exe().expect("the test's own path");
     let profile = own.parent().and_then(Path::parent).expect("target/PROFILE");
     let program = profile.join("reactor");
-    let wanted = if profile.ends_with("debug") { String::new() } else { format!(" --profile {}", profile.file_name().unwrap_or_default().display()) };
-    assert!(program.exists(), "{} is not built\nhint: cargo build{wanted} -p reactor   (make test does it)", program.display());
+    let wanted = if profile.ends_with("debug") {
+        String::new()
+    } else {
+        format!(" --profile {}", profile.file_name().unwrap_or_default().display())
+    };
+    assert!(
+        program.exists(),
+        "{} is not built\nhint: cargo build{wanted} -p reactor   (make test does it)",
+        program.display()
+    );
     program
 }

@@ -12,7 +12,10 @@ const LOOK_MS: u64 = 5;
 
 /// A command for [`Child::start`], or to run to its end.
 #[must_use]
-#[allow(clippy::disallowed_methods, reason = "the tests start the programs they test; the product's rule is about handlers")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the tests start the programs they test; the product's rule is about handlers"
+)]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
