@@ -1,1 +1,212 @@
+//! The real Python fedmsg, each program in a process of its own: publisher, validating consumer, relay. They end with the test,
+//! even when that is killed, because they end with their stdin.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::pki::{Pki, SIGNER};
+use crate::process::{Child, command};
+
+/// Longest wait for an answer of a Python program. Importing fedmsg takes a second on an idle machine.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// The name of the peers' service in fedmsg's configuration.
+const SERVICE: &str = "peer.test";
+/// What the peers' topics begin with.
+pub const PREFIX: &str = "org.fedoraproject.dev.peer";
+
+/// The virtual environment with the real fedmsg.
+#[derive(Clone, Debug)]
+pub struct PythonPeers {
+    python: PathBuf,
+}
+
+impl PythonPeers {
+    /// Where `scripts/install-test-deps` put it.
+    ///
+    /// # Panics
+    /// When it is not there: the real peers are not optional.
+    #[must_use]
+    pub fn find() -> Self {
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/reactor-test");
+        let deps = std::env::var_os("REACTOR_TEST_DEPS").map_or_else(home, PathBuf::from);
+        let python = deps.join("venv/bin/python");
+        assert!(python.exists(), "the real fedmsg is not in {}\nhint: run scripts/install-test-deps", deps.display());
+        Self { python }
+    }
+
+    /// A program of `tests/peers`, in a directory of its own under `dir`, with this fedmsg configuration.
+    fn start(&self, dir: &Path, script: &str, args: &[&str], config: &Value) -> Peer {
+        let cwd = tempfile::Builder::new().prefix(script).tempdir_in(dir).expect("a directory").keep();
+        std::fs::create_dir(cwd.join("fedmsg.d")).expect("a directory");
+        let text = format!("import json\nconfig = json.loads(r'''{config}''')\n");
+        std::fs::write(cwd.join("fedmsg.d/test.py"), text).expect("its configuration");
+        let log = std::fs::File::create(cwd.join("log")).expect("its log");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(format!("{script}.py"));
+        let mut child = Child::start(
+            command(&self.python)
+                .args(["-W", "ignore"])
+                .arg(script)
+                .args(args)
+                .current_dir(&cwd)
+                .env("HOME", &cwd)
+                .env_remove("VIRTUAL_ENV")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(log),
+        );
+        let stdin = child.inner.stdin.take();
+        let lines = lines(child.inner.stdout.take().expect("its stdout"));
+        Peer { child, stdin, lines, log: cwd.join("log") }
+    }
+
+    /// A publisher that binds `port`. Signs with `pki`, if given.
+    #[must_use]
+    pub fn publisher(&self, dir: &Path, port: u16, pki: Option<&Pki>) -> Publisher {
+        let config = json!({"endpoints": {SERVICE: [endpoint(port)]}});
+        Publisher::ready(self.start(dir, "publisher", &[SERVICE], &with_signing(config, pki)))
+    }
+
+    /// A publisher that connects to a relay's inbound port (`active=True`), and signs.
+    #[must_use]
+    pub fn active_publisher(&self, dir: &Path, relay_inbound: u16, pki: &Pki) -> Publisher {
+        let config =
+            json!({"endpoints": {}, "active": true, "relay_inbound": [endpoint(relay_inbound)], "cert_prefix": "peer"});
+        Publisher::ready(self.start(dir, "publisher", &["relay_inbound"], &with_signing(config, Some(pki))))
+    }
+
+    /// A hub with a consumer that validates what it gets from `port`.
+    #[must_use]
+    pub fn consumer(&self, dir: &Path, port: u16, pki: &Pki) -> Peer {
+        let config = json!({"endpoints": {SERVICE: [endpoint(port)]}, "reactor.test.consumer": true, "validate_signatures": true});
+        self.start(dir, "consumer", &[], &with_signing(config, Some(pki)))
+    }
+
+    /// `fedmsg-relay` from one port to the other.
+    #[must_use]
+    pub fn relay(&self, dir: &Path, inbound: u16, outbound: u16) -> Peer {
+        let outbound = format!("tcp://*:{outbound}");
+        let config = json!({"endpoints": {"relay_outbound": [outbound]}, "relay_inbound": [format!("tcp://127.0.0.1:{inbound}")]});
+        self.start(dir, "relay", &[], &with_signing(config, None))
+    }
+}
+
+fn endpoint(port: u16) -> String {
+    format!("tcp://127.0.0.1:{port}")
+}
+
+fn with_signing(mut config: Value, pki: Option<&Pki>) -> Value {
+    let common = json!({
+        "topic_prefix": "org.fedoraproject", "environment": "dev", "post_init_sleep": 0.0, "zmq_linger": 2000,
+        "sign_messages": pki.is_some(), "zmq_tcp_keepalive": 1, "zmq_reconnect_ivl": 50, "zmq_reconnect_ivl_max": 200,
+        "crypto_backend": "x509", "routing_policy": {}, "routing_nitpicky": false,
+    });
+    merge(&mut config, common);
+    if config.get("validate_signatures").is_none() {
+        merge(&mut config, json!({"validate_signatures": false}));
+    }
+    if let Some(pki) = pki {
+        // fedmsg looks an active publisher's certificate up by the machine's name.
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("the machine's name");
+        let host = host.trim().split('.').next().unwrap_or_default();
+        let certificates = json!({SERVICE: SIGNER, format!("peer.{host}"): SIGNER});
+        let locations = json!({"ssldir": pki.dir, "ca_cert_location": pki.file("ca.crt"), "crl_location": pki.file("crl.pem"), "certnames": certificates});
+        merge(&mut config, locations);
+    }
+    config
+}
+
+fn merge(config: &mut Value, more: Value) {
+    if let (Value::Object(config), Value::Object(more)) = (config, more) {
+        config.extend(more);
+    }
+}
+
+/// A running Python program, killed when this goes.
+#[derive(Debug)]
+pub struct Peer {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    log: PathBuf,
+}
+
+impl Peer {
+    /// The next line that it prints; none if it prints none within `limit`.
+    ///
+    /// # Panics
+    /// With its log, when it has ended.
+    #[must_use]
+    pub fn line_within(&mut self, limit: Duration) -> Option<String> {
+        match self.lines.recv_timeout(limit) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("the peer has ended: {}", self.log()),
+        }
+    }
+
+    /// The next line that it prints.
+    ///
+    /// # Panics
+    /// With its log, when there is none.
+    #[must_use]
+    pub fn line(&mut self) -> String {
+        self.line_within(ANSWER_MAX).unwrap_or_else(|| panic!("the peer says nothing: {}", self.log()))
+    }
+
+    /// What it said on stderr.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL.
+    pub fn kill_9(&mut self) {
+        self.child.kill_9();
+    }
+}
+
+/// A real fedmsg publisher.
+#[derive(Debug)]
+pub struct Publisher(Peer);
+
+impl Publisher {
+    fn ready(mut peer: Peer) -> Self {
+        assert_eq!(peer.line(), "ready", "{}", peer.log());
+        Self(peer)
+    }
+
+    /// Publishes `msg` on `org.fedoraproject.dev.peer.TOPIC`; returns the exact body that went out.
+    ///
+    /// # Panics
+    /// When the publisher does not do it.
+    pub fn publish(&mut self, topic: &str, msg: &Value) -> String {
+        let asked = json!({"topic": topic, "msg": msg});
+        let stdin = self.0.stdin.as_mut().expect("its stdin");
+        writeln!(stdin, "{asked}")
+            .and_then(|()| stdin.flush())
+            .unwrap_or_else(|error| panic!("{error}: {}", self.0.log()));
+        self.0.line()
+    }
+
+    /// SIGKILL.
+    pub fn kill_9(&mut self) {
+        self.0.kill_9();
+    }
+}
+
+fn lines(stdout: ChildStdout) -> Receiver<String> {
+    let (to, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}

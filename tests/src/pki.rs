@@ -1,6 +1,6 @@
 //! Certificates in fedmsg's layout: `ca.crt`, `crl.pem`, `NAME.crt`, `NAME.key`.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
