@@ -1,6 +1,8 @@
 //! The site's YAML: which messages, which reaction.
 //!
 //! * [`file`]: YAML → site, all errors at once
+//! * [`node`]: YAML → a tree with places; `lower*`: the tree → typed values
+//! * [`words`]: every word of the file, once; [`schema`]: the same as a JSON Schema
 //! * [`diagnostics`]: those errors, as people read them
 //! * [`site`]: the site as data
 //! * [`scope`]: what conditions and templates see
@@ -13,13 +15,24 @@ pub mod condition;
 pub mod diagnostics;
 pub mod explain;
 pub mod file;
+mod lower;
+mod lower_bus;
+mod lower_handler;
+mod lower_rule;
+mod lower_test;
 pub mod matcher;
+pub mod node;
+mod node_errors;
+mod reach;
+pub mod schema;
 pub mod scope;
 pub mod site;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod testkit;
+mod text_place;
 pub mod topic;
+pub mod words;
 
 /// What is wrong in an expression or template, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::rules::site::{HandlerConfig, Program};
 
 /// Once the leader has ended: how long what is still in its pipes may take to arrive, in milliseconds. Longer only if a
 /// process that left the group holds them open.
-const DRAIN_MS: u64 = 1_000;
+pub(super) const DRAIN_MS: u64 = 1_000;
 /// Lines of stderr that go into a failure's message.
 const LOG_LINES_SHOWN: usize = 5;
 /// A long-lived handler may say [`STDERR_KEPT_BYTES_MAX`] anew after this many seconds.

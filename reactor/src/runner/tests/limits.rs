@@ -119,7 +119,11 @@ async fn a_dropped_run_leaves_nothing_running() {
     let plan = [change("a")];
     let run = site.runner.apply(&handler, request(json!({})), &plan, LONG, never(), &mut on_change);
     tokio::select! { _ = run => panic!("it hangs"), _ = waits => {} }
-    // Dropped here: the group was killed; leftovers() waits for what the kernel has not quite ended yet.
-    end_leftovers(&site.path("state")).await.unwrap();
-    assert!(!site.read("pid").split_whitespace().any(is_running));
+    // Dropped here: the group was killed. A process that is on its way out runs none of its code any more, but is still
+    // listed for a moment.
+    let began = Instant::now();
+    while site.read("pid").split_whitespace().any(is_running) {
+        assert!(began.elapsed() < LONG, "{}", site.read("pid"));
+        tokio::task::yield_now().await;
+    }
 }
