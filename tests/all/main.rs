@@ -1,5 +1,7 @@
 //! Everything that is tested against real servers, real peers and the built binary: one module a subject.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code: what is not there ends the test")]
+
 mod fedmsg;
 mod fedmsg_sockets;
 mod journal;

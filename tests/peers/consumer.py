@@ -10,13 +10,17 @@ import fedmsg.commands.hub
 import fedmsg.consumers
 import moksha.hub
 
+# fedmsg logs on stdout: that goes to stderr, and stdout is for the messages alone.
+accepted = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
 
 class Consumer(fedmsg.consumers.FedmsgConsumer):
     topic = "*"
     config_key = "reactor.test.consumer"
 
     def consume(self, message):
-        print(json.dumps(message), flush=True)
+        print(json.dumps(message), file=accepted, flush=True)
 
 
 def end_with_stdin():

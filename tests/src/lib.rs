@@ -9,6 +9,8 @@
 //!
 //! Nothing in here skips: what a test needs and does not find is a failure that says what to type.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code: what is not there ends the test")]
+
 pub mod daemon;
 pub mod peers;
 pub mod pki;

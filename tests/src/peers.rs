@@ -102,8 +102,8 @@ fn endpoint(port: u16) -> String {
 fn with_signing(mut config: Value, pki: Option<&Pki>) -> Value {
     let common = json!({
         "topic_prefix": "org.fedoraproject", "environment": "dev", "post_init_sleep": 0.0, "zmq_linger": 2000,
-        "sign_messages": pki.is_some(), "zmq_tcp_keepalive": 1, "zmq_reconnect_ivl": 50, "zmq_reconnect_ivl_max": 200,
-        "crypto_backend": "x509", "routing_policy": {}, "routing_nitpicky": false,
+        "sign_messages": pki.is_some(), "zmq_tcp_keepalive": 1, "zmq_tcp_keepalive_cnt": 3, "zmq_tcp_keepalive_idle": 60, "zmq_tcp_keepalive_intvl": 5, "zmq_reconnect_ivl": 50, "zmq_reconnect_ivl_max": 200,
+        "crypto_backend": "x509", "zmq_enabled": true, "zmq_strict": false, "routing_policy": {}, "routing_nitpicky": false,
     });
     merge(&mut config, common);
     if config.get("validate_signatures").is_none() {

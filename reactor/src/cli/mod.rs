@@ -8,9 +8,11 @@ pub mod handler;
 pub mod list;
 pub mod plan;
 pub mod print;
+pub mod publish;
 pub mod run;
 pub mod schema;
 pub mod status;
+pub mod tail;
 pub mod test;
 pub mod verify;
 
@@ -99,6 +101,10 @@ pub enum Verb {
     },
     /// Say whether messages are genuine: signer, verdict, reason
     Verify(verify::Args),
+    /// Put a signed message on a fedmsg bus, and print its id
+    Publish(publish::Args),
+    /// Watch a fedmsg bus: what is on it, and whether we believe it
+    Tail(tail::Args),
     /// Write a handler, and test that it keeps the contract
     Handler(handler::HandlerArgs),
     /// Check a site: syntax, words, types, templates, conditions, names, topics that no bus brings
@@ -122,6 +128,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Schema(args) => schema::run(&args, common),
         Verb::Handler(args) => handler::run(args, common),
         Verb::Verify(args) => verify::run(args, common),
+        Verb::Publish(args) => publish::run(&args, common),
+        Verb::Tail(args) => tail::run(&args, common),
         Verb::Plan(args) => plan::run(&args, common),
         Verb::Test(args) => test::run(&args, common),
         Verb::Demo(args) => demo::run(&args, common),

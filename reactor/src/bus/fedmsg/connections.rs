@@ -142,7 +142,7 @@ impl Connections {
         }
     }
 
-    /// When [`Connections::to_reopen`] will have something, if nothing happens before.
+    /// When [`Connections::take_given_up`] will have something, if nothing happens before.
     #[must_use]
     pub fn wake_in(&self, now: Instant) -> Option<Duration> {
         let due = self.silent.iter().map(|silent| silent.since + self.wait(silent));
@@ -150,7 +150,7 @@ impl Connections {
     }
 
     /// The addresses that libzmq has given up: disconnect and connect each of them.
-    pub fn to_reopen(&mut self, now: Instant) -> Vec<String> {
+    pub fn take_given_up(&mut self, now: Instant) -> Vec<String> {
         let waits: Vec<Duration> = self.silent.iter().map(|silent| self.wait(silent)).collect();
         let mut waits = waits.into_iter();
         let given_up = |silent: &mut Silent| waits.next().is_some_and(|wait| now >= silent.since + wait);

@@ -17,7 +17,7 @@ impl Seen {
     }
 
     fn reopened(&mut self, seconds: u64) -> Vec<String> {
-        self.0.to_reopen(self.1 + Duration::from_secs(seconds))
+        self.0.take_given_up(self.1 + Duration::from_secs(seconds))
     }
 
     fn wakes_in(&self, seconds: u64) -> Option<u64> {

@@ -1,0 +1,189 @@
+//! `reactor publish`: puts one message on a fedmsg bus, signed. For trying a site, and for scripts that have something to say.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::{Value, json};
+
+use super::{Common, Format, NO, now, out, site_paths};
+use crate::bus::publish::Publisher;
+use crate::message::{BODY_BYTES_MAX, Topic};
+use crate::rules::file;
+use crate::rules::site::{BusConfig, PublishConfig};
+use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
+use crate::units::{parse_duration, show_duration};
+
+/// Put a message on a fedmsg bus
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: reactor publish --bus fedora org.fedoraproject.prod.fas.user.update '{\"user\": \"ralph\"}'
+         echo '{}' | reactor publish --connect tcp://relay:2001 --cert me.crt --key me.key org.example.x
+It waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit code 1."
+)]
+pub struct Args {
+    /// The whole topic
+    #[arg(value_name = "TOPIC", value_parser = |text: &str| Topic::new(text))]
+    topic: Topic,
+    /// The payload, JSON; `-` or nothing: read from stdin
+    #[arg(value_name = "BODY", default_value = "-", hide_default_value = true)]
+    body: String,
+    /// Publish as this bus of the site says (its `publish` block)
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["bind", "connect"])]
+    bus: Option<String>,
+    /// The site that --bus is in [default: /etc/reactor, else ./rules.yaml]
+    #[arg(long, value_name = "FILE|DIR", requires = "bus")]
+    site: Vec<PathBuf>,
+    /// Bind this address, as a fedmsg service does, until the message is out: tcp://*:3000
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["bus", "connect"])]
+    bind: Option<String>,
+    /// Connect to this inbound address of a fedmsg-relay: tcp://relay:2001
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "bus")]
+    connect: Option<String>,
+    /// Sign with this certificate (PEM)…
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// …and its private key (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Do not sign
+    #[arg(long, conflicts_with = "cert")]
+    unsigned: bool,
+    /// Longest wait for somebody to subscribe to the topic; 0s: publish at once, whoever listens. A subscriber may take
+    /// ten seconds to come back to an address that was closed
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
+    wait: Duration,
+}
+
+/// Publishes the message and prints its id.
+///
+/// # Errors
+/// A wrong body, key or address.
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
+    ensure!(
+        !args.topic.is_internal(),
+        "{} is one of reactor's own topics, which no bus brings in\nhint: take another topic, as in org.example.test",
+        args.topic
+    );
+    let (name, config) = where_to(args)?;
+    let signer = signer(args, &config)?;
+    let msg = body(&args.body)?;
+    let id = message_id()?;
+    let username = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "reactor".into());
+    let outgoing = Outgoing {
+        topic: args.topic.as_str(),
+        msg: &msg,
+        i: 1,
+        msg_id: &id,
+        timestamp_s: now().as_second(),
+        username: &username,
+    };
+    let wire = match &signer {
+        Some(signer) => signer.envelope(&outgoing).map_err(|why| anyhow!("{why}"))?,
+        None => unsigned_envelope(&outgoing),
+    };
+    let mut publisher = Publisher::open(&name, &config)?;
+    if !args.wait.is_zero() && !publisher.wait_for_subscriber_of(args.topic.as_str(), args.wait)? {
+        eprintln!(
+            "error: nobody has subscribed to {} at {} within {}, so nothing was published\n\
+             hint: does anyone connect there? reactor tail --connect ADDRESS; or --wait with a longer time",
+            args.topic,
+            publisher.address(),
+            show_duration(args.wait)
+        );
+        return Ok(ExitCode::from(NO));
+    }
+    publisher.publish(args.topic.as_str(), &wire)?;
+    let signed_by = signer.as_ref().map(Signer::name);
+    out(&match common.format {
+        Format::Human => id,
+        Format::Json => {
+            json!({"id": id, "topic": args.topic.as_str(), "address": publisher.address(), "signer": signed_by})
+                .to_string()
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The bus's name, for errors, and how to publish on it.
+fn where_to(args: &Args) -> anyhow::Result<(String, PublishConfig)> {
+    let Some(name) = &args.bus else {
+        let (bind, connect) = (args.bind.clone(), args.connect.clone());
+        return Ok(("publish".into(), PublishConfig { bind, connect, cert: None, key: None }));
+    };
+    let config = bus_of_site(name, &args.site)?;
+    let publish = config.publish.ok_or_else(|| {
+        anyhow!("bus {name} has no `publish` block\nhint: bus: {{{name}: {{publish: {{bind: tcp://*:9941, cert: FILE, key: FILE}}}}}}")
+    })?;
+    Ok((name.clone(), publish))
+}
+
+/// One bus of the site.
+pub(super) fn bus_of_site(name: &str, site: &[PathBuf]) -> anyhow::Result<BusConfig> {
+    let paths = site_paths(site);
+    let mut site = file::load(&paths)?;
+    let known: Vec<_> = site.buses.keys().cloned().collect();
+    site.buses.remove(name).ok_or_else(|| {
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        anyhow!("there is no bus `{name}` in {}\nhint: buses there: {known}", paths[0].display())
+    })
+}
+
+fn signer(args: &Args, config: &PublishConfig) -> anyhow::Result<Option<Signer>> {
+    if args.unsigned {
+        return Ok(None);
+    }
+    match (args.cert.as_ref().or(config.cert.as_ref()), args.key.as_ref().or(config.key.as_ref())) {
+        (Some(cert), Some(key)) => Ok(Some(Signer::open(cert, key).map_err(|why| anyhow!("{why}"))?)),
+        _ => bail!(
+            "there is nothing to sign with\nhint: --cert FILE --key FILE, or --unsigned where nobody asks for a signature"
+        ),
+    }
+}
+
+fn body(given: &str) -> anyhow::Result<Value> {
+    let mut text = given.to_owned();
+    if given == "-" {
+        text.clear();
+        let most = BODY_BYTES_MAX as u64 + 1;
+        std::io::stdin().lock().take(most).read_to_string(&mut text).context("the body can't be read from stdin")?;
+    }
+    ensure!(text.len() <= BODY_BYTES_MAX, "the body has more than {BODY_BYTES_MAX} bytes");
+    serde_json::from_str(&text).context("the body is not JSON\nhint: quote it for the shell: '{\"user\": \"ralph\"}'")
+}
+
+/// `YEAR-UUID`, as fedmsg makes them (`fedmsg/core.py`); the UUID is random (RFC 9562, version 4).
+fn message_id() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let part =
+        |range: std::ops::Range<usize>| bytes[range].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let uuid = [part(0..4), part(4..6), part(6..8), part(8..10), part(10..16)].join("-");
+    Ok(format!("{}-{uuid}", now().strftime("%Y")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_year_and_a_random_uuid() {
+        let (one, other) = (message_id().unwrap(), message_id().unwrap());
+        assert_ne!(one, other);
+        let parts: Vec<&str> = one.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [4, 8, 4, 4, 4, 12]);
+        assert!(parts[3].starts_with('4') && "89ab".contains(&parts[4][..1]), "{one}");
+    }
+
+    #[test]
+    fn a_body_is_any_json_and_nothing_else() {
+        assert_eq!(body("{\"a\": 1}").unwrap(), json!({"a": 1}));
+        assert_eq!(body("[]").unwrap(), json!([]));
+        assert!(body("user: ralph").unwrap_err().to_string().contains("hint: quote it"));
+    }
+}
