@@ -2,3 +2,5 @@
 
 mod journal;
 mod vectors;
+mod kill;
+mod running;

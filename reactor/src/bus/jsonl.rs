@@ -1,4 +1,4 @@
-//! Messages from a file or stdin, one JSON object a line: for trying things, and for tests.
+//! Messages from a file or stdin, one JSON object a line: for trying things, and for tests. It never parses a line.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +9,15 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 use super::{BoxFuture, BusError, Counters, Source};
 use crate::message::{BODY_BYTES_MAX, RawMessage};
 
+/// Read from the file at once, in bytes: many lines, so that they are journaled together.
+const READ_BYTES: usize = 256 * 1024;
+
 /// A file of messages. It ends, or (stdin) ends when whoever writes it does.
 pub struct JsonlSource {
     name: Arc<str>,
     reader: Box<dyn AsyncBufRead + Send + Unpin>,
     line: Vec<u8>,
+    is_too_long: bool,
     line_number: u64,
     counters: Arc<Counters>,
 }
@@ -26,35 +30,57 @@ impl JsonlSource {
     pub fn open(path: &Path) -> Result<Self, BusError> {
         let name: Arc<str> = if path.as_os_str() == "-" { "stdin".into() } else { path.display().to_string().into() };
         let reader: Box<dyn AsyncBufRead + Send + Unpin> = if path.as_os_str() == "-" {
-            Box::new(BufReader::new(tokio::io::stdin()))
+            Box::new(BufReader::with_capacity(READ_BYTES, tokio::io::stdin()))
         } else {
             let file = std::fs::File::open(path).map_err(|error| BusError::Config {
                 bus: name.to_string(),
                 why: format!("can't be opened: {error}"),
                 hint: "--from takes a file with one message a line, or - for stdin".into(),
             })?;
-            Box::new(BufReader::new(tokio::fs::File::from_std(file)))
+            Box::new(BufReader::with_capacity(READ_BYTES, tokio::fs::File::from_std(file)))
         };
-        Ok(Self { name, reader, line: Vec::new(), line_number: 0, counters: Arc::default() })
+        Ok(Self { name, reader, line: Vec::new(), is_too_long: false, line_number: 0, counters: Arc::default() })
     }
 
-    /// The next line that is not empty and no `#` comment, with its end; false at the end of the file.
+    /// The next line that is not empty and no `#` comment, into `line`; false at the end of the file. What a cancelled call had
+    /// read of a line is still there.
     async fn read_line(&mut self) -> std::io::Result<bool> {
         loop {
-            // What a cancelled call had read of a line is still in `line`.
-            let read = self.reader.read_until(b'\n', &mut self.line).await?;
-            if read == 0 && self.line.is_empty() {
+            let is_whole = self.read_part().await?;
+            if !is_whole && self.line.is_empty() && !self.is_too_long {
                 return Ok(false);
             }
             self.line_number += 1;
+            let is_too_long = std::mem::take(&mut self.is_too_long);
             let text = self.line.trim_ascii();
-            if text.len() > BODY_BYTES_MAX {
+            if is_too_long {
                 Counters::add(&self.counters.malformed, 1);
                 tracing::warn!("{}:{}: longer than {BODY_BYTES_MAX} bytes, skipped", self.name, self.line_number);
             } else if !text.is_empty() && !text.starts_with(b"#") {
                 return Ok(true);
             }
             self.line.clear();
+        }
+    }
+
+    /// Reads up to the end of the line; false at the end of the file. Of a line that is too long nothing is kept.
+    async fn read_part(&mut self) -> std::io::Result<bool> {
+        loop {
+            let bytes = self.reader.fill_buf().await?;
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let part = &bytes[..end.unwrap_or(bytes.len())];
+            // One more for the \r of a DOS line.
+            self.is_too_long |= self.line.len() + part.len() > BODY_BYTES_MAX + 1;
+            if self.is_too_long {
+                self.line.clear();
+            } else {
+                self.line.extend_from_slice(part);
+            }
+            let (is_whole, read) = (end.is_some(), part.len() + usize::from(end.is_some()));
+            self.reader.consume(read);
+            if is_whole || read == 0 {
+                return Ok(is_whole);
+            }
         }
     }
 
@@ -151,8 +177,11 @@ mod tests {
 
     #[tokio::test]
     async fn too_long_a_line_is_skipped_and_the_rest_is_read() {
-        let text = [&vec![b'x'; BODY_BYTES_MAX + 1], &b"\n{}\n"[..]].concat();
+        let text = [&vec![b'x'; 3 * BODY_BYTES_MAX], &b"\n{}\n"[..]].concat();
         assert_eq!(all(&text).await, [(2, "{}".into())]);
+        assert!(all(&vec![b'x'; 2 * BODY_BYTES_MAX]).await.is_empty(), "also when it is the last and has no end");
+        let longest = vec![b'x'; BODY_BYTES_MAX];
+        assert_eq!(all(&[&longest, &b"\r\n"[..]].concat()).await[0].1.len(), BODY_BYTES_MAX);
     }
 
     #[test]

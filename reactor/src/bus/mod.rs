@@ -2,6 +2,7 @@
 
 pub mod fedmsg;
 pub mod jsonl;
+pub mod publish;
 mod queue;
 pub mod wire;
 

@@ -42,12 +42,14 @@ pub fn body(frame: &[u8]) -> Result<&[u8], String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn a_topic_is_short_utf_8_and_a_body_is_not_too_large() {
         assert_eq!(topic(b"org.example.x"), Ok("org.example.x"));
-        assert!(topic(&[b'x'; 256]).is_err() && topic(b"\xff").is_err());
+        assert!(topic(&[b'x'; 255]).is_ok() && topic(&[b'x'; 256]).is_err() && topic(b"\xff").is_err());
         assert!(body(&vec![b' '; BODY_BYTES_MAX]).is_ok() && body(&vec![b' '; BODY_BYTES_MAX + 1]).is_err());
     }
 
@@ -55,5 +57,15 @@ mod tests {
     fn one_frame_is_split_at_its_first_nul() {
         assert_eq!(split_at_nul(b"a.b\0{\"x\":\"\0\"}"), Ok((&b"a.b"[..], &b"{\"x\":\"\0\"}"[..])));
         assert!(split_at_nul(b"{}").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok((before, after)) = split_at_nul(&bytes) {
+                prop_assert_eq!([before, b"\0", after].concat(), bytes.clone());
+            }
+            let _ = (topic(&bytes), body(&bytes));
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! The command line: one file a verb. Each has `Args` (clap) and `run`, which returns the exit code: 0 fine, 1 the answer
 //! is no, 2 wrong usage (clap's own). Only here: `anyhow`, printing, and the wall clock beside the engine's.
 
+pub mod check;
 pub mod decide;
 pub mod demo;
+pub mod handler;
 pub mod list;
 pub mod plan;
 pub mod print;
 pub mod run;
+pub mod schema;
 pub mod status;
 pub mod test;
 pub mod verify;
@@ -96,6 +99,12 @@ pub enum Verb {
     },
     /// Say whether messages are genuine: signer, verdict, reason
     Verify(verify::Args),
+    /// Write a handler, and test that it keeps the contract
+    Handler(handler::HandlerArgs),
+    /// Check a site: syntax, words, types, templates, conditions, names, topics that no bus brings
+    Check(check::Args),
+    /// Print the JSON Schema of the site's file, for editors
+    Schema(schema::Args),
 }
 
 /// Exit code 1: the answer is no.
@@ -109,6 +118,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.verb {
         Verb::Run(args) => run::run(args, common),
+        Verb::Check(args) => check::run(&args, common),
+        Verb::Schema(args) => schema::run(&args, common),
+        Verb::Handler(args) => handler::run(args, common),
         Verb::Verify(args) => verify::run(args, common),
         Verb::Plan(args) => plan::run(&args, common),
         Verb::Test(args) => test::run(&args, common),

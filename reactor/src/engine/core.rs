@@ -83,7 +83,7 @@ struct Live {
 
 /// The deciding half of the engine.
 pub struct Core {
-    pub(super) rules: Arc<Rules>,
+    pub(crate) rules: Arc<Rules>,
     pub(super) handlers: BTreeMap<String, Arc<HandlerConfig>>,
     history_all: bool,
     pub(super) lanes: Lanes,

@@ -1,22 +1,38 @@
 //! The site's YAML: which messages, which reaction.
 //!
 //! * [`file`]: YAML → site, all errors at once
+//! * [`node`]: YAML → a tree with places; `lower*`: the tree → typed values
+//! * [`words`]: every word of the file, once; [`schema`]: the same as a JSON Schema
 //! * [`diagnostics`]: those errors, as people read them
 //! * [`site`]: the site as data
+//! * [`scope`]: what conditions and templates see
 //! * [`topic`]: topic patterns and their index
 //! * [`condition`]: `where`, `unless` and `when`
 //! * [`template`]: `key` and `with`
-//! * [`matcher`]: which rules a message concerns; [`explain`]: why, or why not
-
+//! * [`matcher`]: which rules a message concerns; [`explain`](mod@explain): why, or why not
 
 pub mod condition;
 pub mod diagnostics;
 pub mod explain;
 pub mod file;
 pub mod matcher;
+pub mod scope;
 pub mod site;
 pub mod template;
+#[cfg(test)]
+pub(crate) mod testkit;
+mod lower;
+mod lower_bus;
+mod lower_handler;
+mod lower_rule;
+mod lower_test;
+pub mod node;
+mod node_errors;
+mod reach;
+pub mod schema;
+mod text_place;
 pub mod topic;
+pub mod words;
 
 /// What is wrong in an expression or template, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

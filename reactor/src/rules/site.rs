@@ -232,6 +232,8 @@ pub enum Mode {
     Apply,
 }
 
+/// The built-in handlers (`use: NAME`).
+pub const BUILT_IN: &[&str] = &[];
 /// How long one plan or apply may take where the rules file does not say.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// `at_most` where only `quiet` is given: this many times `quiet`.

@@ -12,16 +12,18 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::hearing::{Exit, Hearing, clean};
-use super::place::{Ground, Place};
 use super::process::{self, Pipes, Process};
+use super::surroundings::{Ground, Surroundings};
 use super::{Cancel, Verb, cancelled, sandbox};
 use crate::rules::site::{HandlerConfig, Program};
 
 /// Once the leader has ended: how long what is still in its pipes may take to arrive, in milliseconds. Longer only if a
 /// process that left the group holds them open.
-const DRAIN_MS: u64 = 1_000;
+pub(super) const DRAIN_MS: u64 = 1_000;
 /// Lines of stderr that go into a failure's message.
 const LOG_LINES_SHOWN: usize = 5;
+/// A long-lived handler may say [`STDERR_KEPT_BYTES_MAX`] anew after this many seconds.
+const LOG_WINDOW_SECONDS: u64 = 3_600;
 /// Longest line of stderr that is kept in one piece, in bytes.
 const LOG_LINE_BYTES_MAX: usize = 1_024;
 
@@ -43,12 +45,12 @@ pub(super) async fn start(
     ground: &Ground,
     handler: &HandlerConfig,
     verb: Verb,
-) -> Result<(Process, Pipes, Place), Failure> {
-    let (place, command) = ground.command(handler, verb)?;
+) -> Result<(Process, Pipes, Surroundings), Failure> {
+    let (surroundings, command) = ground.command(handler, verb)?;
     let read_only = verb.is_read_only() && sandbox::is_there();
-    let started = process::start(command, read_only.then(|| place.work.clone())).await;
+    let started = process::start(command, read_only.then(|| surroundings.work.clone())).await;
     let (process, pipes) = started.map_err(|error| cannot_start(handler, &ground.reactor, &error))?;
-    Ok((process, pipes, place))
+    Ok((process, pipes, surroundings))
 }
 
 fn cannot_start(handler: &HandlerConfig, reactor: &std::path::Path, error: &io::Error) -> Failure {
@@ -81,11 +83,11 @@ pub(super) async fn run(
     on_change: OnChange<'_>,
 ) -> Result<(Exit, String), Failure> {
     let deadline = Instant::now() + run.timeout;
-    let (process, pipes, place) = start(ground, run.handler, run.verb).await?;
+    let (process, pipes, surroundings) = start(ground, run.handler, run.verb).await?;
     let mut log = Log::new(run.handler);
     let ended = hear_out(process, pipes, &run, deadline, hearing, &mut log, on_change).await;
     // Removing a directory blocks; whoever waits for the result finds it removed.
-    let _ = tokio::task::spawn_blocking(move || drop(place)).await;
+    let _ = tokio::task::spawn_blocking(move || drop(surroundings)).await;
     Ok((ended?, log.finish()))
 }
 
@@ -199,13 +201,15 @@ pub(super) fn unreadable(error: &ReadError) -> Failure {
 /// A handler's stderr: each line goes to our log, its end into the message of a failure.
 pub(super) struct Log<'a> {
     handler: &'a str,
+    /// Since `since`.
     bytes: usize,
+    since: Instant,
     last: std::collections::VecDeque<String>,
 }
 
 impl<'a> Log<'a> {
     pub fn new(handler: &'a HandlerConfig) -> Self {
-        Self { handler: &handler.name, bytes: 0, last: std::collections::VecDeque::new() }
+        Self { handler: &handler.name, bytes: 0, since: Instant::now(), last: std::collections::VecDeque::new() }
     }
 
     /// Reads to the end. More than [`STDERR_KEPT_BYTES_MAX`] is read and thrown away.
@@ -239,24 +243,30 @@ impl<'a> Log<'a> {
     }
 
     fn take(&mut self, line: &[u8]) {
-        self.bytes += line.len();
-        if self.bytes > STDERR_KEPT_BYTES_MAX {
-            return;
+        if self.since.elapsed() > Duration::from_secs(LOG_WINDOW_SECONDS) {
+            self.say_dropped();
+            (self.bytes, self.since) = (0, Instant::now());
         }
+        self.bytes += line.len();
         let line = clean(&String::from_utf8_lossy(line));
-        tracing::debug!(handler = self.handler, "{line}");
+        if self.bytes <= STDERR_KEPT_BYTES_MAX {
+            tracing::debug!(handler = self.handler, "{line}");
+        }
         if self.last.len() == LOG_LINES_SHOWN {
             self.last.pop_front();
         }
         self.last.push_back(line);
     }
 
-    /// Its last lines, in one.
-    pub fn finish(self) -> String {
-        if self.bytes > STDERR_KEPT_BYTES_MAX {
-            let dropped = self.bytes - STDERR_KEPT_BYTES_MAX;
+    fn say_dropped(&self) {
+        if let Some(dropped @ 1..) = self.bytes.checked_sub(STDERR_KEPT_BYTES_MAX) {
             tracing::warn!(handler = self.handler, dropped, "bytes of its stderr over the limit were thrown away");
         }
+    }
+
+    /// Its last lines, in one.
+    pub fn finish(self) -> String {
+        self.say_dropped();
         self.last.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" / ")
     }
 }

@@ -8,6 +8,9 @@ use handler_api::{Answer, Change, Describe, Failure, Line, exit};
 use super::Verb;
 use crate::units::{parse_duration, show_duration};
 
+/// Lines that are not protocol before a handler is stopped.
+const GARBAGE_LINES_MAX: usize = 1_000;
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -31,6 +34,7 @@ pub(super) struct Hearing {
     error: Option<(String, Option<String>, Option<String>)>,
     /// The first line that could not be read.
     garbage: Option<String>,
+    garbage_lines: usize,
     lines: usize,
     bytes: usize,
 }
@@ -46,8 +50,9 @@ impl Hearing {
             Ok(answer) => self.take_line(answer.line),
             Err(why) => {
                 // It goes on: cutting an apply off in the middle helps nobody. It fails at its end.
-                self.garbage.get_or_insert(format!("line {} of its stdout {why}", self.lines));
-                Ok(None)
+                self.garbage.get_or_insert_with(|| format!("line {} of its stdout {why}", self.lines));
+                self.garbage_lines += 1;
+                if self.garbage_lines <= GARBAGE_LINES_MAX { Ok(None) } else { Err(self.garbage()) }
             }
         }
     }
@@ -88,9 +93,8 @@ impl Hearing {
 
     /// What follows from the way it ended; `log` is the end of its stderr.
     pub fn verdict(&self, verb: Verb, exit: &Exit, log: &str) -> Result<(), Failure> {
-        if let (Exit::Code(_), Some(garbage)) = (exit, &self.garbage) {
-            return Err(Failure::permanent(garbage.clone())
-                .hinting("stdout is for protocol lines only; a log belongs on stderr"));
+        if matches!(exit, Exit::Code(_)) && self.garbage.is_some() {
+            return Err(self.garbage());
         }
         match (exit, &self.error) {
             (Exit::Code(exit::OK), None) => Ok(()),
@@ -105,6 +109,11 @@ impl Hearing {
             (Exit::Cancelled, _) => Err(self.temporary("it was cancelled".into(), None)),
             (Exit::Died(why), _) => Err(self.temporary(format!("its process ended: {why}"), None)),
         }
+    }
+
+    fn garbage(&self) -> Failure {
+        Failure::permanent(self.garbage.clone().unwrap_or_default())
+            .hinting("stdout is for protocol lines only; a log belongs on stderr")
     }
 
     fn failed(&self, verb: Verb, code: i32, has_error: bool, log: &str) -> Failure {

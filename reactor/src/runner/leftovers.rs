@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 
-use super::place::{STATE_VARIABLE, secrets_dir};
 use super::process::Exit;
+use super::surroundings::{STATE_VARIABLE, secrets_dir};
 
 /// How often it is looked again for what was forked meanwhile.
 const PASSES_MAX: usize = 20;
@@ -83,7 +83,7 @@ pub async fn end_leftovers(state_dir: &Path) -> io::Result<Vec<Ended>> {
             break;
         }
     }
-    remove_places(&state);
+    remove_surroundings(&state);
     Ok(ended)
 }
 
@@ -169,15 +169,16 @@ fn command_of(pid: u32) -> String {
     super::hearing::clean(&words.join(" ")).chars().take(100).collect()
 }
 
-fn remove_places(state: &Path) {
+fn remove_surroundings(state: &Path) {
     let secrets = secrets_dir(state).ok();
-    for dir in [Some(state.join("work")), secrets].into_iter().flatten() {
+    for dir in [Some(state.join("work")), secrets.clone()].into_iter().flatten() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             if let Err(error) = fs::remove_dir_all(entry.path()) {
                 tracing::warn!(dir = %entry.path().display(), %error, "a handler's directory could not be removed");
             }
         }
     }
+    let _ = secrets.map(fs::remove_dir);
 }
 
 #[cfg(test)]

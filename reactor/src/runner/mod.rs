@@ -3,7 +3,7 @@
 //!
 //! * `process`, `exec`, `hearing`: one verb as one process, and what follows from what it said
 //! * `serving`: long-lived handlers
-//! * `place`, `sandbox`: what a handler finds around it, and what it may not touch
+//! * `surroundings`, `sandbox`: what a handler finds around it, and what it may not touch
 //! * `compare`: what was planned against what was done
 //! * [`leftovers`]: what a killed daemon left running
 //! * [`contract`]: the contract test of a handler
@@ -16,10 +16,10 @@ pub mod contract;
 mod exec;
 mod hearing;
 pub mod leftovers;
-mod place;
 mod process;
 mod sandbox;
 mod serving;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
@@ -40,11 +40,17 @@ use crate::rules::site::{HandlerConfig, Program, Secret};
 pub use exec::OnChange;
 use hearing::{Exit, Hearing};
 pub use leftovers::end_leftovers;
-use place::Ground;
-pub use place::{PATH, SECRETS_VARIABLE, STATE_VARIABLE};
+use surroundings::Ground;
+pub use surroundings::{PATH, SECRETS_VARIABLE, STATE_VARIABLE};
 
 /// Becomes true when the work is not wanted any more; the handler is then ended as after a timeout.
 pub type Cancel = watch::Receiver<bool>;
+
+/// A run that nobody cancels.
+#[must_use]
+pub fn never() -> Cancel {
+    watch::channel(false).1
+}
 
 /// Sets what children inherit: umask 077. Once, at the start of the process.
 pub fn init() {
@@ -162,7 +168,6 @@ pub struct Runner {
     at_once: Semaphore,
     described: Mutex<HashMap<Arc<str>, Described>>,
     serving: serving::Pool,
-    never: watch::Sender<bool>,
 }
 
 impl Runner {
@@ -177,7 +182,6 @@ impl Runner {
             at_once: Semaphore::new(HANDLERS_AT_ONCE_MAX),
             described: Mutex::default(),
             serving: serving::Pool::default(),
-            never: watch::channel(false).0,
         })
     }
 
@@ -312,7 +316,7 @@ impl Runner {
     async fn ask_describe(&self, handler: &HandlerConfig) -> Result<Describe, Failure> {
         let _permit = self.permit().await;
         let timeout = self.options.describe_max;
-        let (verb, cancel) = (Verb::Describe, self.never.subscribe());
+        let (verb, cancel) = (Verb::Describe, never());
         let run = exec::Run { handler, verb, stdin: Vec::new(), timeout, grace: self.options.term_to_kill, cancel };
         let mut hearing = Hearing::default();
         let (exit, log) = exec::run(&self.ground, run, &mut hearing, &mut |_| {}).await?;

@@ -20,8 +20,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::exec::{self, Log, OnChange, Run};
 use super::hearing::{Exit, Hearing};
-use super::place::{Ground, Place};
 use super::process::{Pipes, Process};
+use super::surroundings::{Ground, Surroundings};
 use super::{Options, RESTART_WAIT_SECONDS_MAX, Stamp, Verb, cancelled, request_line, stamp};
 use crate::rules::site::{HandlerConfig, Program};
 
@@ -60,6 +60,8 @@ struct State {
     routes: HashMap<u64, Route>,
     /// Why and when it ended.
     dead: Option<(String, Instant)>,
+    /// It is about to be killed: it gets nothing new.
+    doomed: bool,
     /// Whether it ever finished an answer: then its death is not a death at the start.
     worked: bool,
 }
@@ -72,13 +74,18 @@ struct Route {
 
 /// What one request hears.
 enum Said {
-    Line { line: Line, bytes: usize },
+    Line { line: Box<Line>, bytes: usize },
     Died(String),
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kill(&self) {
+        self.state().doomed = true;
+        self.kill.notify_one();
     }
 }
 
@@ -99,7 +106,11 @@ impl Pool {
         let line = request_line(&request)?;
         let live = self.live(ground, options, run.handler).await?;
         let Some(mut asked) = Asked::new(id, live) else {
-            return Err(Failure::retry("its process has just ended"));
+            return Err(Failure::Retry {
+                message: "its process is just ending".into(),
+                hint: None,
+                after: Some(options.restart_wait),
+            });
         };
         let exit = asked.hear_out(line, &run, deadline, hearing, on_change).await?;
         Ok((exit, String::new()))
@@ -141,8 +152,8 @@ impl Pool {
             }
         }
         slot.live = None;
-        let (process, pipes, place) = exec::start(ground, handler, Verb::Serve).await?;
-        let live = Arc::new(attend(process, pipes, place, handler.clone(), options.term_to_kill));
+        let (process, pipes, surroundings) = exec::start(ground, handler, Verb::Serve).await?;
+        let live = Arc::new(attend(process, pipes, surroundings, handler.clone(), options.term_to_kill));
         slot.live = Some((handler.clone(), stamps, Arc::clone(&live)));
         Ok(live)
     }
@@ -173,7 +184,7 @@ impl Asked {
     fn new(id: u64, live: Arc<Live>) -> Option<Self> {
         let (sender, said) = mpsc::unbounded_channel();
         let mut state = live.shared.state();
-        if state.dead.is_some() {
+        if state.doomed || state.dead.is_some() {
             return None;
         }
         state.routes.insert(id, Route { to: sender, bytes: 0 });
@@ -200,7 +211,7 @@ impl Asked {
             self.cancel();
             tokio::select! {
                 () = self.hear_end(hearing, on_change) => {}
-                () = sleep(run.grace) => self.live.shared.kill.notify_one(),
+                () = sleep(run.grace) => self.live.shared.kill(),
             }
         }
         self.over = true;
@@ -210,10 +221,10 @@ impl Asked {
     /// What it does after it was cancelled is heard too: the journal is to know it.
     async fn hear_end(&mut self, hearing: &mut Hearing, on_change: OnChange<'_>) {
         while let Some(Said::Line { line, .. }) = self.said.recv().await {
-            if matches!(line, Line::End { .. }) {
+            if matches!(*line, Line::End { .. }) {
                 return;
             }
-            if let Ok(Some(change)) = hearing.take_line(line) {
+            if let Ok(Some(change)) = hearing.take_line(*line) {
                 on_change(change);
             }
         }
@@ -222,10 +233,12 @@ impl Asked {
     async fn hear(&mut self, hearing: &mut Hearing, on_change: OnChange<'_>) -> Result<Exit, Failure> {
         loop {
             match self.said.recv().await {
-                Some(Said::Line { line: Line::End { code }, .. }) => return Ok(Exit::Code(code)),
                 Some(Said::Line { line, bytes }) => {
+                    if let Line::End { code } = *line {
+                        return Ok(Exit::Code(code));
+                    }
                     hearing.count(bytes)?;
-                    if let Some(change) = hearing.take_line(line)? {
+                    if let Some(change) = hearing.take_line(*line)? {
                         on_change(change);
                     }
                 }
@@ -251,36 +264,17 @@ impl Drop for Asked {
 }
 
 /// Attends to one process until its end: writes what is asked, hands out what it answers, ends it for certain.
-fn attend(process: Process, pipes: Pipes, place: Place, handler: HandlerConfig, grace: Duration) -> Live {
+fn attend(process: Process, pipes: Pipes, surroundings: Surroundings, handler: HandlerConfig, grace: Duration) -> Live {
     let (to, lines) = mpsc::channel(LINES_WAITING_MAX);
     let shared = Arc::new(Shared::default());
     let for_task = Arc::clone(&shared);
     tokio::spawn(async move {
         let mut log = Log::new(&handler);
-        let why = {
-            let hear = async { tokio::try_join!(hand_out(pipes.stdout, &for_task), log.read(pipes.stderr)) };
-            tokio::pin!(hear);
-            tokio::select! {
-                // A limit, or all of its pipes closed.
-                heard = &mut hear => heard.err(),
-                () = process.ended() => None,
-                () = for_task.kill.notified() => Some(Failure::retry("it did not end a request that was cancelled")),
-                // Nobody needs it any more and its stdin is closed: it has a grace to end by itself.
-                () = async { write_all(pipes.stdin, lines).await; sleep(grace).await } => {
-                    Some(Failure::retry("it did not end when its stdin was closed"))
-                }
-            }
-        };
-        let status = process.finish().await;
-        let why = match (why, status) {
-            (Some(why), _) => why.message().to_owned(),
-            (None, Ok(status)) => status.to_string(),
-            (None, Err(error)) => error.to_string(),
-        };
+        let why = to_its_end(process, pipes, lines, &for_task, &mut log, grace).await;
         let log = log.finish();
         let why = if log.is_empty() { why } else { format!("{why}: {log}") };
         tracing::info!(handler = &*handler.name, why, "a long-lived handler ended");
-        let _ = tokio::task::spawn_blocking(move || drop(place)).await;
+        let _ = tokio::task::spawn_blocking(move || drop(surroundings)).await;
         let mut state = for_task.state();
         for (_, route) in state.routes.drain() {
             let _ = route.to.send(Said::Died(why.clone()));
@@ -289,6 +283,40 @@ fn attend(process: Process, pipes: Pipes, place: Place, handler: HandlerConfig, 
         for_task.ended.send_replace(true);
     });
     Live { to, shared }
+}
+
+/// Hears it out; says why it ended.
+async fn to_its_end(
+    process: Process,
+    pipes: Pipes,
+    lines: mpsc::Receiver<Vec<u8>>,
+    shared: &Shared,
+    log: &mut Log<'_>,
+    grace: Duration,
+) -> String {
+    let hear = async { tokio::try_join!(hand_out(pipes.stdout, shared), log.read(pipes.stderr)) };
+    tokio::pin!(hear);
+    let mut heard_all = false;
+    let why = tokio::select! {
+        // A limit, or all of its pipes closed.
+        heard = &mut hear => { heard_all = true; heard.err() }
+        () = process.ended() => None,
+        () = shared.kill.notified() => Some(Failure::retry("it did not end a request that was cancelled")),
+        // Nobody needs it any more and its stdin is closed: it has a grace to end by itself.
+        () = async { write_all(pipes.stdin, lines).await; sleep(grace).await } => {
+            Some(Failure::retry("it did not end when its stdin was closed"))
+        }
+    };
+    let status = process.finish().await;
+    if !heard_all {
+        // Its last answers and its last words may still be in the pipes.
+        let _ = tokio::time::timeout(Duration::from_millis(exec::DRAIN_MS), hear).await;
+    }
+    match (why, status) {
+        (Some(why), _) => why.message().to_owned(),
+        (None, Ok(status)) => status.to_string(),
+        (None, Err(error)) => error.to_string(),
+    }
 }
 
 /// Ends when nobody can ask any more, or when the process does not listen any more. Closes its stdin.
@@ -326,7 +354,7 @@ fn route(line: &[u8], shared: &Shared) -> Result<(), Failure> {
         && (ends || route.bytes <= STDOUT_BYTES_MAX)
     {
         route.bytes += line.len() + 1;
-        let _ = route.to.send(Said::Line { line: answer.line, bytes: line.len() });
+        let _ = route.to.send(Said::Line { line: Box::new(answer.line), bytes: line.len() });
     }
     if ends {
         state.routes.remove(&id);

@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod contract;
+mod leftover;
 mod limits;
 mod serve;
 mod surroundings;
@@ -59,15 +61,11 @@ impl Site {
     }
 
     pub async fn plan(&self, handler: &HandlerConfig, timeout: Duration) -> Result<Vec<Change>, Failure> {
-        self.runner.plan(handler, request(json!({})), timeout, self.never()).await
+        self.runner.plan(handler, request(json!({})), timeout, never()).await
     }
 
     pub async fn apply(&self, handler: &HandlerConfig, plan: &[Change], timeout: Duration) -> Applied {
-        self.runner.apply(handler, request(json!({})), plan, timeout, self.never(), &mut |_| {}).await
-    }
-
-    pub fn never(&self) -> Cancel {
-        self.runner.never.subscribe()
+        self.runner.apply(handler, request(json!({})), plan, timeout, never(), &mut |_| {}).await
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -152,7 +150,7 @@ async fn a_change_is_known_while_the_handler_still_runs() {
         fs::write(&go, "").unwrap();
     };
     let plan = [change("a")];
-    let applied = site.runner.apply(&handler, request(json!({})), &plan, LONG, site.never(), &mut on_change).await;
+    let applied = site.runner.apply(&handler, request(json!({})), &plan, LONG, never(), &mut on_change).await;
     assert_eq!(applied.verdict, Verdict::Done);
     assert_eq!(seen, 1);
 }
@@ -195,10 +193,10 @@ async fn a_wrong_parameter_never_reaches_the_program() {
     let params = json!({"params": {"user": "name", "n": "int"}});
     let handler = site.handler(&params, &format!("touch {}", started.display()));
     let with = request(json!({"user": ".*", "n": 1, "other": 2}));
-    let failure = site.runner.plan(&handler, with.clone(), LONG, site.never()).await.unwrap_err();
+    let failure = site.runner.plan(&handler, with.clone(), LONG, never()).await.unwrap_err();
     let said = permanent(&failure);
     assert!(said.contains("parameter `user` is not a name") && said.contains("parameter `other`"), "{said}");
-    let applied = site.runner.apply(&handler, with, &[change("a")], LONG, site.never(), &mut |_| {}).await;
+    let applied = site.runner.apply(&handler, with, &[change("a")], LONG, never(), &mut |_| {}).await;
     permanent(failed(&applied));
     assert!(!started.exists());
 }

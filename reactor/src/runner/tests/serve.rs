@@ -35,7 +35,7 @@ impl Site {
 
     async fn key(&self, handler: &HandlerConfig, key: &str, timeout: Duration) -> Result<Vec<Change>, Failure> {
         let request = Request { key: key.into(), ..request(json!({})) };
-        self.runner.plan(handler, request, timeout, self.never()).await
+        self.runner.plan(handler, request, timeout, never()).await
     }
 }
 
@@ -68,7 +68,7 @@ async fn what_is_done_after_a_cancel_is_known() {
     let slow = Request { key: "slow".into(), ..request(json!({})) };
     let mut heard = Vec::new();
     let mut on_change = |change: &Change| heard.push(change.target.clone());
-    let applied = site.runner.apply(&handler, slow, &[], SHORT, site.never(), &mut on_change).await;
+    let applied = site.runner.apply(&handler, slow, &[], SHORT, never(), &mut on_change).await;
     assert_eq!(applied.done.last().unwrap().target, "late");
     assert_eq!(heard.len(), applied.done.len());
 }

@@ -23,8 +23,8 @@ pub const STATE_VARIABLE: &str = "REACTOR_STATE";
 /// Names the directory with the secrets, where there are any.
 pub const SECRETS_VARIABLE: &str = "REACTOR_SECRETS";
 
-/// Where places are made.
-#[derive(Clone, Debug)]
+/// Where surroundings are made.
+#[derive(Debug)]
 pub(super) struct Ground {
     /// The state directory, absolute.
     pub state: PathBuf,
@@ -36,9 +36,16 @@ pub(super) struct Ground {
     pub reactor: PathBuf,
 }
 
+impl Drop for Ground {
+    /// Nothing is left in shared memory by a daemon that ends; not removed while something is in it.
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.secrets);
+    }
+}
+
 /// What was made for one child; removed when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Surroundings {
     pub work: PathBuf,
     secrets: Option<PathBuf>,
 }
@@ -64,8 +71,8 @@ impl Ground {
         Ok(Self { state, work, secrets, reactor })
     }
 
-    /// Makes a place for one child of `handler`, and the command that runs in it.
-    pub fn command(&self, handler: &HandlerConfig, verb: Verb) -> Result<(Place, Command), Failure> {
+    /// Makes the surroundings of one child of `handler`, and the command that runs in it.
+    pub fn command(&self, handler: &HandlerConfig, verb: Verb) -> Result<(Surroundings, Command), Failure> {
         let user = handler.user.as_deref().map(|name| self.user(handler, name)).transpose()?;
         let name = format!("{}-{}-{}", handler.name, std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let made = |what: &str, error: io::Error| {
@@ -74,20 +81,25 @@ impl Ground {
         };
         let work = self.work.join(&name);
         owned_dir(&work, user.as_ref()).map_err(|error| made("working", error))?;
-        let mut place = Place { work, secrets: None };
+        let mut around = Surroundings { work, secrets: None };
         let wanted: Vec<_> = handler.secrets.iter().filter(|(_, secret)| verb.sees(secret)).collect();
         if !wanted.is_empty() {
             let dir = self.secrets.join(&name);
-            owned_dir(&dir, user.as_ref()).map_err(|error| made("secrets", error))?;
-            place.secrets = Some(dir.clone());
+            let made_it = owned_dir(&dir, user.as_ref()).or_else(|error| match error.kind() {
+                // Another runner on this state directory took the empty one away at its end.
+                io::ErrorKind::NotFound => secrets_dir(&self.state).and_then(|_| owned_dir(&dir, user.as_ref())),
+                _ => Err(error),
+            });
+            made_it.map_err(|error| made("secrets", error))?;
+            around.secrets = Some(dir.clone());
             wanted.into_iter().try_for_each(|(name, secret)| put(handler, name, secret, &dir, user.as_ref()))?;
         }
-        let command = self.bare_command(handler, verb, &place, user.as_ref());
-        Ok((place, command))
+        let command = self.bare_command(handler, verb, &around, user.as_ref());
+        Ok((around, command))
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the one place that starts programs")]
-    fn bare_command(&self, handler: &HandlerConfig, verb: Verb, place: &Place, user: Option<&User>) -> Command {
+    fn bare_command(&self, handler: &HandlerConfig, verb: Verb, around: &Surroundings, user: Option<&User>) -> Command {
         let mut command = match &handler.program {
             Program::Exec(path) => Command::new(path),
             Program::BuiltIn(name) => {
@@ -96,13 +108,13 @@ impl Ground {
                 command
             }
         };
-        command.args(&handler.args).arg(verb.word()).current_dir(&place.work).process_group(0);
+        command.args(&handler.args).arg(verb.word()).current_dir(&around.work).process_group(0);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if verb == Verb::Describe { Stdio::null() } else { Stdio::piped() });
         let home = user.map(|user| user.home.clone()).or_else(|| std::env::var_os("HOME").map(PathBuf::from));
         command.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").env("HOME", home.unwrap_or_else(|| "/".into()));
-        command.envs(&handler.env).env("TMPDIR", &place.work).env(STATE_VARIABLE, &self.state);
-        match &place.secrets {
+        command.envs(&handler.env).env("TMPDIR", &around.work).env(STATE_VARIABLE, &self.state);
+        match &around.secrets {
             Some(dir) => command.env(SECRETS_VARIABLE, dir),
             None => command.env_remove(SECRETS_VARIABLE),
         };
@@ -142,7 +154,7 @@ impl Ground {
     }
 }
 
-impl Drop for Place {
+impl Drop for Surroundings {
     fn drop(&mut self) {
         for dir in self.secrets.iter().chain([&self.work]) {
             if let Err(error) = fs::remove_dir_all(dir) {

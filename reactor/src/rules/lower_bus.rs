@@ -1,0 +1,172 @@
+//! `bus`, `trust` and `journal`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::diagnostics::{Diagnostic, Span, shown};
+use super::lower::{Fields, Reader};
+use super::node::{Key, Node, Value};
+use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
+use super::topic::Pattern;
+use super::words::{BUS, Shape};
+use crate::trust::{TrustConfig, X509Config};
+
+/// One entry of `bus`.
+pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<BusConfig> {
+    let fields = reader.fields(&name.text, node, &BUS)?;
+    let fedmsg = addresses(reader, &fields);
+    let topics = fields.texts(reader, "topics").into_iter().map(|(text, node)| prefix(reader, text, node)).collect();
+    let trust = fields.block(reader, "trust");
+    let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
+    let queue = fields.size(reader, "queue");
+    if fields.key_span("fedmsg").is_none() && publish.is_none() {
+        let message = format!("bus {} says neither where to listen nor where to publish", shown(&name.text));
+        reader.error(name.span, message, "add `fedmsg: [tcp://HOST:PORT]`, or `publish:`");
+    }
+    let trusted = trust.map(|fields| trust_block(reader, &fields));
+    if fields.key_span("fedmsg").is_some() {
+        warn_of_refusal(reader, name, fields.key_span("trust"), trusted.as_ref());
+    }
+    Some(BusConfig {
+        name: Arc::from(name.text.as_str()),
+        fedmsg,
+        topics,
+        trust: trusted.unwrap_or_default(),
+        publish,
+        queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
+    })
+}
+
+fn addresses(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<String> {
+    if let Some(Node { value: Value::Map(entries), span }) = fields.node("fedmsg") {
+        let known = |(key, _): &&(Key, Node)| matches!(key.text.as_str(), "dns" | "config");
+        let message = match entries.iter().find(known) {
+            Some((key, _)) => format!("`fedmsg: {{{}: …}}` is not in this version", key.text),
+            None => "`fedmsg` must be a list of addresses, not a map".to_owned(),
+        };
+        reader.error(*span, message, "list the addresses: fedmsg: [tcp://HOST:PORT, …]");
+        return Vec::new();
+    }
+    let listed = fields.texts(reader, "fedmsg");
+    for (text, node) in &listed {
+        address(reader, text, node, false);
+    }
+    listed.into_iter().map(|(text, _)| text.to_owned()).collect()
+}
+
+/// Checks a ZeroMQ address: `tcp://host:port` or `ipc://path` (zmq_tcp(7), zmq_ipc(7)).
+fn address(reader: &mut Reader<'_>, text: &str, node: &Node, bind: bool) {
+    let example = if bind { "tcp://*:9940" } else { "tcp://127.0.0.1:9940" };
+    let hint = if text.contains("://") || !text.contains(':') {
+        format!("write tcp://HOST:PORT, as in {example}")
+    } else {
+        format!("write tcp://{text}")
+    };
+    if text.strip_prefix("ipc://").is_some_and(|path| !path.is_empty()) {
+        return;
+    }
+    let parts = text.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':'));
+    let Some((host, port)) = parts.filter(|(host, _)| !host.is_empty() && !host.contains(['/', ' '])) else {
+        reader.error(node.span, format!("{} is not an address", shown(text)), hint);
+        return;
+    };
+    if port.parse::<u16>().map_or(true, |port| port == 0) {
+        reader.error(
+            node.span,
+            format!("{} is not a port in {}", shown(port), shown(text)),
+            "a port is a number from 1 to 65535",
+        );
+    } else if host == "*" && !bind {
+        reader.error(node.span, format!("`*` is no host to listen to in {}", shown(text)), "name the publisher's host");
+    }
+}
+
+/// A prefix as ZeroMQ takes it; a pattern here would never match.
+fn prefix(reader: &mut Reader<'_>, text: &str, node: &Node) -> String {
+    if text.contains('*') {
+        let plain = text.split('*').next().unwrap_or_default().trim_end_matches('.');
+        let message = format!("{} is a pattern; `topics` takes prefixes", shown(text));
+        reader.error(
+            node.span,
+            message,
+            format!("write {}: everything that begins with it is subscribed to", shown(plain)),
+        );
+    }
+    text.to_owned()
+}
+
+fn publish(reader: &mut Reader<'_>, fields: &Fields<'_>) -> PublishConfig {
+    let bind = fields.text(reader, "bind").map(str::to_owned);
+    let connect = fields.text(reader, "connect").map(str::to_owned);
+    for (text, word, binds) in [(&bind, "bind", true), (&connect, "connect", false)] {
+        if let (Some(text), Some(node)) = (text, fields.node(word)) {
+            address(reader, text, node, binds);
+        }
+    }
+    let cert = fields.path(reader, "cert", "the certificate");
+    let key = fields.path(reader, "key", "the private key");
+    for (given, missing) in [("cert", "key"), ("key", "cert")] {
+        if let (Some(span), None) = (fields.key_span(given), fields.key_span(missing)) {
+            let message = format!("`{given}` without `{missing}`: signing needs both");
+            reader.error(span, message, format!("add `{missing}: FILE`, or leave both out to publish unsigned"));
+        }
+    }
+    PublishConfig { bind, connect, cert, key }
+}
+
+/// A trust block.
+pub(super) fn trust_block(reader: &mut Reader<'_>, fields: &Fields<'_>) -> TrustConfig {
+    let x509 = fields.block(reader, "x509").and_then(|fields| {
+        let ca = fields.path(reader, "ca", "the CA certificate");
+        let crl = fields.path(reader, "crl", "the revocation list");
+        Some(X509Config { ca: ca?, crl })
+    });
+    let gpg_keys = fields.block(reader, "gpg").map(|fields| {
+        let files = fields.texts(reader, "keys");
+        files.into_iter().map(|(text, node)| reader.path(text, node.span, "the GPG keys")).collect()
+    });
+    let policy = policy(reader, fields);
+    let accepts = |word: Option<&str>| word == Some("accept");
+    let accept_unlisted = accepts(fields.one_of(reader, "unlisted"));
+    let accept_unsigned = accepts(fields.one_of(reader, "unsigned"));
+    TrustConfig { x509, gpg_keys, policy, accept_unlisted, accept_unsigned }
+}
+
+fn policy(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeMap<String, Vec<String>> {
+    let mut policy = BTreeMap::new();
+    for (topic, signers) in fields.entries(reader, "policy") {
+        if let Err(why) = Pattern::parse(&topic.text) {
+            reader.found.push(Diagnostic::error(topic.span, why));
+        }
+        let signers = reader.texts(&topic.text, signers, &Shape::Signers);
+        policy.insert(topic.text.clone(), signers.into_iter().map(|(text, _)| text.to_owned()).collect());
+    }
+    policy
+}
+
+/// A bus whose every message is refused listens in vain.
+fn warn_of_refusal(reader: &mut Reader<'_>, name: &Key, at: Option<Span>, trust: Option<&TrustConfig>) {
+    let (why, hint) = match trust {
+        None => ("has no `trust`", "add `trust: { x509: { ca: FILE }, policy: { TOPIC: [SIGNER] } }`"),
+        Some(trust) if trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned => {
+            ("trusts no certificate and no key", "add `x509: { ca: FILE }` or `gpg: { keys: [FILE] }`")
+        }
+        Some(trust) if trust.policy.is_empty() && !trust.accept_unlisted => (
+            "lists no topic in its `policy`",
+            "add `policy: { TOPIC: [SIGNER] }`, or `unlisted: accept` to believe every signer",
+        ),
+        Some(_) => return,
+    };
+    let message = format!("bus {} {why}: every message on it will be refused", shown(&name.text));
+    reader.found.push(Diagnostic::warning(at.unwrap_or(name.span), message).hint(hint));
+}
+
+/// The `journal` block.
+pub(super) fn journal(reader: &mut Reader<'_>, fields: &Fields<'_>) -> JournalConfig {
+    let default = JournalConfig::default();
+    JournalConfig {
+        history_all: fields.one_of(reader, "history") == Some("all"),
+        keep: fields.some_time(reader, "keep").unwrap_or(default.keep),
+        messages_max: fields.count(reader, "messages").unwrap_or(default.messages_max),
+    }
+}
