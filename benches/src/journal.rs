@@ -47,7 +47,8 @@ fn lines(count: usize) -> Vec<u8> {
 /// A message and its reaction (a key of its own, waiting for more of the same) in one durable transaction.
 fn stored(env: &Env) -> Result<Vec<Row>> {
     let count = env.size(40_000, 500);
-    let mut daemon = Daemon::start_fed(&env.programs.reactor, &rules(env, "    coalesce: { quiet: 1h, at_most: 2h }\n"))?;
+    let mut daemon =
+        Daemon::start_fed(&env.programs.reactor, &rules(env, "    coalesce: { quiet: 1h, at_most: 2h }\n"))?;
     let lines = lines(count);
     let started = Instant::now();
     daemon.feed(&lines)?;
@@ -100,7 +101,8 @@ fn ran(env: &Env) -> Result<Row> {
 }
 
 fn reactions_done(reactor: &Path, dir: &Path) -> Result<usize> {
-    let asked = Command::new(reactor).args(["status", "--format", "json", "--state", "state"]).current_dir(dir).output()?;
+    let asked =
+        Command::new(reactor).args(["status", "--format", "json", "--state", "state"]).current_dir(dir).output()?;
     let status: Value = serde_json::from_slice(&asked.stdout)?;
     let states = status["journal"]["by_state"].as_array().cloned().unwrap_or_default();
     let done = states.iter().find(|state| state[0] == "done").and_then(|state| state[1].as_u64());

@@ -148,17 +148,12 @@ fn through_reactor(
     Ok((after(&sent, &all, "plan"), after(&sent, &all, "apply"), cpu))
 }
 
-fn through_hub(
-    env: &Env,
-    pki: &Pki,
-    bodies: &[Vec<u8>],
-    to: &str,
-    stamps: &Stamps<Stamp>,
-) -> Result<Option<Vec<f64>>> {
+fn through_hub(env: &Env, pki: &Pki, bodies: &[Vec<u8>], to: &str, stamps: &Stamps<Stamp>) -> Result<Option<Vec<f64>>> {
     let publisher = Publisher::bind()?;
     let bodies = &bodies[..bodies.len().min(env.size(1_000, 20))];
     let program = json!(["/usr/bin/env", "-i", format!("STAMP_TO={to}"), env.programs.stamp, "plan"]);
-    let config = json!({"validate": true, "ca": pki.dir().join("ca.crt"), "crl": pki.dir().join("crl.pem"), "exec": program});
+    let config =
+        json!({"validate": true, "ca": pki.dir().join("ca.crt"), "crl": pki.dir().join("crl.pem"), "exec": program});
     let Some(_hub) = Receiver::hub(env, &publisher.address, bodies.len(), config)? else { return Ok(None) };
     publisher.wait_for_subscriber()?;
     let sent = publisher.paced(WANTED, bodies, PER_SECOND)?;

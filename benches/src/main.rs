@@ -109,7 +109,8 @@ fn measure(args: &[String]) -> Result<bool> {
 fn machine(env: &Env) -> String {
     let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches(['\t', ' ', ':']);
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches(['\t', ' ', ':']);
     format!(
         "Machine: {} × {model}, Linux {}; {}; load average {}; profile {}{}.",
         std::thread::available_parallelism().map_or(0, usize::from),

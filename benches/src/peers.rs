@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use crate::publisher::{Publisher, now_seconds};
 use crate::{Env, process};
@@ -22,6 +23,7 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Receiver {
     child: Child,
+    log: NamedTempFile,
     count: usize,
 }
 
@@ -51,8 +53,9 @@ impl Receiver {
     }
 
     fn start(command: &mut Command, count: usize) -> Result<Self> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        Ok(Self { child: child.with_context(|| format!("{command:?} can't be started"))?, count })
+        let log = NamedTempFile::new()?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.reopen()?).spawn();
+        Ok(Self { child: child.with_context(|| format!("{command:?} can't be started"))?, log, count })
     }
 
     /// Waits until it has all; `started` is when the first was sent (seconds since 1970).
@@ -73,7 +76,8 @@ impl Receiver {
         self.child.stdout.take().context("no output")?.read_to_string(&mut text)?;
         let ended = self.child.wait()?;
         let line = text.lines().rfind(|line| line.starts_with('{'));
-        let line = line.with_context(|| format!("the receiver ended ({ended}) and said only {text:?}"))?;
+        let log = || std::fs::read_to_string(self.log.path()).unwrap_or_default();
+        let line = line.with_context(|| format!("the receiver ended ({ended}) and said only {text:?}\n{}", log()))?;
         Ok(serde_json::from_str(line)?)
     }
 }

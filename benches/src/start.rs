@@ -70,7 +70,10 @@ fn site(env: &Env, rules: usize, address: &str) -> Result<String> {
         env.programs.stamp.display()
     );
     for n in 0..rules {
-        write!(text, "  - name: rule {n}\n    why: rule {n} is there to be loaded\n    on: org.fedoraproject.prod.app{n}.thing.change\n")?;
+        write!(
+            text,
+            "  - name: rule {n}\n    why: rule {n} is there to be loaded\n    on: org.fedoraproject.prod.app{n}.thing.change\n"
+        )?;
         text.push_str("    where: { fields: ssh_key }\n");
         if n % 3 == 0 {
             text.push_str("    when: msg.bytes > 0 && msg.path.startsWith(\"pub/\")\n");

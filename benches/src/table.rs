@@ -49,10 +49,10 @@ impl Row {
         self.figure
     }
 
-    /// Ours divided by what was beside it.
+    /// Ours divided by what was beside it; `None` where that was too small to measure.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
-        self.beside.as_ref().map(|(_, figure)| self.figure / figure)
+        self.beside.as_ref().map(|(_, figure)| self.figure / figure).filter(|ratio| ratio.is_finite())
     }
 
     /// What is out of its bounds, if anything.
@@ -60,7 +60,8 @@ impl Row {
     pub fn wrong(&self) -> Option<String> {
         let (ratio, sane) = (self.ratio()?, self.sane.as_ref()?);
         let Self { bench, what, .. } = self;
-        (!sane.contains(&ratio)).then(|| format!("{bench}: {what}: the ratio is {ratio:.3}, it must be within {sane:?}"))
+        (!sane.contains(&ratio))
+            .then(|| format!("{bench}: {what}: the ratio is {ratio:.3}, it must be within {sane:?}"))
     }
 
     /// As a line of a Markdown table.
@@ -99,7 +100,15 @@ fn shown(figure: f64) -> String {
         let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect::<Vec<_>>();
         return groups.join(",");
     }
-    let places = if figure >= 100.0 { 0 } else if figure >= 10.0 { 1 } else if figure >= 1.0 { 2 } else { 3 };
+    let places = if figure >= 100.0 {
+        0
+    } else if figure >= 10.0 {
+        1
+    } else if figure >= 1.0 {
+        2
+    } else {
+        3
+    };
     format!("{figure:.places$}")
 }
 

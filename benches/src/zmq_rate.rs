@@ -3,12 +3,12 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::Env;
 use crate::daemon::{Daemon, number};
 use crate::load::{self, Pki, UNWANTED, WANTED};
 use crate::peers::{self, Received};
 use crate::publisher::{Publisher, now_seconds};
 use crate::table::Row;
-use crate::Env;
 
 const BENCH: &str = "zmq";
 /// How long the daemon may take for one burst, in seconds.
@@ -36,11 +36,46 @@ pub fn run(env: &Env) -> Result<Vec<Row>> {
     let open: Vec<_> = (0..env.size(100_000, 1_000)).map(|n| load::unsigned(WANTED, n)).collect();
     let unwanted: Vec<_> = (0..env.size(10_000, 1_000)).map(|n| load::unsigned(UNWANTED, n)).collect();
     let bursts = [
-        Burst { what: "unwanted topic, unsigned", trust: OPEN, history: false, topic: UNWANTED, bodies: &unwanted, count: env.size(600_000, 5_000) },
-        Burst { what: "wanted, unsigned, `where` is false", trust: OPEN, history: false, topic: WANTED, bodies: &open, count: env.size(200_000, 2_000) },
-        Burst { what: "wanted, signed, `where` is false", trust: &trust, history: false, topic: WANTED, bodies: &signed, count: env.size(60_000, 300) },
-        Burst { what: "unsigned, all stored", trust: OPEN, history: true, topic: WANTED, bodies: &open, count: open.len() },
-        Burst { what: "signed, all stored", trust: &trust, history: true, topic: WANTED, bodies: &signed, count: signed.len() },
+        Burst {
+            what: "unwanted topic, unsigned",
+            trust: OPEN,
+            history: false,
+            topic: UNWANTED,
+            bodies: &unwanted,
+            count: env.size(600_000, 5_000),
+        },
+        Burst {
+            what: "wanted, unsigned, `where` is false",
+            trust: OPEN,
+            history: false,
+            topic: WANTED,
+            bodies: &open,
+            count: env.size(200_000, 2_000),
+        },
+        Burst {
+            what: "wanted, signed, `where` is false",
+            trust: &trust,
+            history: false,
+            topic: WANTED,
+            bodies: &signed,
+            count: env.size(60_000, 300),
+        },
+        Burst {
+            what: "unsigned, all stored",
+            trust: OPEN,
+            history: true,
+            topic: WANTED,
+            bodies: &open,
+            count: open.len(),
+        },
+        Burst {
+            what: "signed, all stored",
+            trust: &trust,
+            history: true,
+            topic: WANTED,
+            bodies: &signed,
+            count: signed.len(),
+        },
     ];
     let mut rows = Vec::new();
     for burst in &bursts {
@@ -104,15 +139,19 @@ fn check(burst: &Burst<'_>, status: &Value) -> Result<()> {
 /// The same messages into fedmsg-hub: fewer of them, it is slower.
 fn beside_hub(env: &Env, pki: &Pki, bursts: &[Burst<'_>], rows: &[Row]) -> Result<Vec<Row>> {
     let mut out = Vec::new();
-    let hubs = [(1, "fedmsg-hub, not validating", env.size(20_000, 300), json!({"validate": false})), (
-        2,
-        "fedmsg-hub, validating",
-        env.size(2_000, 60),
-        json!({"validate": true, "ca": pki.dir().join("ca.crt"), "crl": pki.dir().join("crl.pem")}),
-    )];
+    let hubs = [
+        (1, "fedmsg-hub, not validating", env.size(20_000, 300), json!({"validate": false})),
+        (
+            2,
+            "fedmsg-hub, validating",
+            env.size(2_000, 60),
+            json!({"validate": true, "ca": pki.dir().join("ca.crt"), "crl": pki.dir().join("crl.pem")}),
+        ),
+    ];
     for (at, what, count, config) in hubs {
         let burst = &bursts[at];
-        let Some(Received { per_second, cpu_us }) = peers::hub_rate(env, burst.topic, burst.bodies, count, config)? else {
+        let Some(Received { per_second, cpu_us }) = peers::hub_rate(env, burst.topic, burst.bodies, count, config)?
+        else {
             continue;
         };
         let ours = |row: usize| rows[at * 2 + row].figure();
