@@ -13,13 +13,17 @@ use serde_json::{Map, Value};
 use crate::engine::core::{Act, Arrived, Core, Run, Turn};
 use crate::journal::{Entry, State};
 use crate::message::{BODY_BYTES_MAX, Message, Topic};
-use crate::rules::explain::{Verdict, explain};
+use crate::rules::explain::explain;
 use crate::rules::matcher::Rules;
-use crate::rules::site::{Expect, Given, GivenMessage, On, PlannedSize, Rule, RuleTest, Site};
+use crate::rules::site::{Expect, Given, GivenMessage, On, PlannedSize, RuleTest, Site};
 use crate::trust::{self, Verified};
 
 /// Instants that one test may pass through.
 pub const INSTANTS_MAX: usize = 100_000;
+/// Messages that one test may give.
+pub const MESSAGES_MAX: usize = 100_000;
+/// Answers that are told for one reaction that did not come.
+const WHY_NOT_MAX: usize = 3;
 /// When virtual time begins, in seconds since 1970: 2000-01-01T00:00:00Z.
 const BEGIN_S: i64 = 946_684_800;
 /// Handlers that run at once in a test: as many as there are, since they take no time.
@@ -62,17 +66,9 @@ pub fn rehearse(site: &Site, test: &RuleTest) -> Result<Rehearsed, String> {
     let arrivals = arrivals(test)?;
     let messages = arrivals.len();
     play.run(&arrivals)?;
-    let mut different = compare(&test.expect, &play.happened);
-    if !different.is_empty() {
-        different.extend(silent(site, &arrivals, &play.happened));
-    }
-    Ok(Rehearsed {
-        passed: different.is_empty(),
-        messages,
-        reactions: play.happened.len(),
-        time: play.now,
-        different,
-    })
+    let rules = play.core.rules.clone();
+    let different = compare(&test.expect, &play.happened, &|rule| why_not(&rules, rule, &arrivals));
+    Ok(Rehearsed { passed: different.is_empty(), messages, reactions: play.happened.len(), time: play.now, different })
 }
 
 struct Arrival {
@@ -87,9 +83,13 @@ fn arrivals(test: &RuleTest) -> Result<Vec<Arrival>, String> {
     let mut last = Duration::ZERO;
     for (n, given) in test.given.iter().enumerate() {
         let pause = if given.repeat == 1 { given.after } else { Duration::ZERO };
-        let first = given.at.unwrap_or(last + pause);
+        let first = given.at.unwrap_or(last.saturating_add(pause));
+        if all.len() + given.repeat as usize > MESSAGES_MAX {
+            let place = format!("{}:{}", given.place.file.display(), given.place.line);
+            return Err(format!("{place}: the test gives more than {MESSAGES_MAX} messages"));
+        }
         for k in 0..given.repeat {
-            last = first + given.after * k;
+            last = first.saturating_add(given.after.saturating_mul(k));
             let id = format!("test-{n}-{k}");
             all.push(Arrival { at: last, message: message(given, &id, at(last))?, plan: given.plan });
         }
@@ -141,7 +141,8 @@ impl Play {
     fn new(site: &Site, test: &RuleTest) -> Self {
         let handlers = site.handlers.iter().map(|(name, config)| (name.clone(), Arc::new(config.clone()))).collect();
         let mut core = Core::new(Arc::new(Rules::new(site.rules.clone())), handlers, false, 1);
-        let is_reconcile = |name: &str| site.rules.iter().any(|rule| *rule.name == *name && matches!(rule.on, On::Every(_)));
+        let is_reconcile =
+            |name: &str| site.rules.iter().any(|rule| *rule.name == *name && matches!(rule.on, On::Every(_)));
         let wanted = test.expect.iter().filter(|expect| is_reconcile(&expect.rule));
         let reconciles_until = wanted.map(|expect| expect.at.unwrap_or_default()).max();
         if reconciles_until.is_none() {
@@ -159,9 +160,11 @@ impl Play {
             next += due;
             self.core.start(at(self.now), ROOM, &mut turn);
             self.play(turn);
-            let wake = self.core.wake_at(ROOM).and_then(since_begin).filter(|wake| {
-                next < arrivals.len() || self.reconciles_until.is_none_or(|until| *wake <= until)
-            });
+            let wake = self
+                .core
+                .wake_at(ROOM)
+                .and_then(since_begin)
+                .filter(|wake| next < arrivals.len() || self.reconciles_until.is_none_or(|until| *wake <= until));
             let Some(then) = wake.into_iter().chain(arrivals.get(next).map(|arrival| arrival.at)).min() else {
                 return Ok(());
             };
@@ -267,32 +270,52 @@ fn since_begin(at: Timestamp) -> Option<Duration> {
 }
 
 /// What is different, a sentence each, in the order of the file and then of time.
-fn compare(expected: &[Expect], happened: &[Happened]) -> Vec<String> {
+fn compare(expected: &[Expect], happened: &[Happened], why_not: &dyn Fn(&str) -> Vec<String>) -> Vec<String> {
     let mut left: Vec<&Happened> = happened.iter().collect();
     let mut missing = Vec::new();
-    for expect in expected {
+    // The precise ones choose first, so that a vague one does not take what they need.
+    let mut by_precision: Vec<&Expect> = expected.iter().collect();
+    by_precision.sort_by_key(|expect| std::cmp::Reverse(precision(expect)));
+    for expect in by_precision {
         match left.iter().position(|happened| mismatch(expect, happened).is_empty()) {
             Some(at) => drop(left.remove(at)),
             None => missing.push(expect),
         }
     }
+    missing.sort_by_key(|expect| (expect.place.line, expect.at));
     let mut different = Vec::new();
     for expect in missing {
         let place = format!("{}:{}", expect.place.file.display(), expect.place.line);
-        let near = left.iter().position(|happened| happened.rule == expect.rule);
-        different.push(match near.map(|at| left.remove(at)) {
-            Some(near) => format!("{place}: `{}` reacted, but {}", expect.rule, mismatch(expect, near).join(", ")),
-            None => format!("{place}: `{}` did not react", expect.rule),
-        });
+        let of_rule = left.iter().enumerate().filter(|(_, happened)| happened.rule == expect.rule);
+        let far = |happened: &Happened| expect.at.map_or(Duration::ZERO, |at| at.abs_diff(happened.at));
+        let near = of_rule.min_by_key(|(_, h)| (mismatch(expect, h).len(), far(h))).map(|(at, _)| at);
+        match near.map(|at| left.remove(at)) {
+            Some(near) => {
+                let wrong = mismatch(expect, near).join(", ");
+                different.push(format!("{place}: `{}` reacted, but {wrong}", expect.rule));
+            }
+            None => {
+                different.push(format!("{place}: `{}` did not react", expect.rule));
+                different.extend(why_not(&expect.rule));
+            }
+        }
     }
     different.extend(left.into_iter().map(|happened| format!("nobody expected: {}", happened.tell())));
     different
 }
 
+fn precision(expect: &Expect) -> usize {
+    [expect.at.is_some(), expect.key.is_some(), expect.with.is_some(), expect.messages.is_some()]
+        .into_iter()
+        .filter(|given| *given)
+        .count()
+}
+
 fn mismatch(expect: &Expect, happened: &Happened) -> Vec<String> {
     use crate::units::show_duration;
     let mut wrong = Vec::new();
-    let mut differ = |what: &str, is: String, wanted: String| wrong.push(format!("{what} was {is} instead of {wanted}"));
+    let mut differ =
+        |what: &str, is: String, wanted: String| wrong.push(format!("{what} was {is} instead of {wanted}"));
     if expect.rule != happened.rule {
         differ("the rule", happened.rule.clone(), expect.rule.clone());
     }
@@ -329,14 +352,21 @@ impl Happened {
     }
 }
 
-/// For messages after which nothing happened at all: why each rule that came near did not react.
-fn silent(site: &Site, arrivals: &[Arrival], happened: &[Happened]) -> Vec<String> {
-    if !happened.is_empty() {
-        return Vec::new();
+/// What a rule that was expected to react says of the messages that arrived; each answer once.
+fn why_not(rules: &Rules, rule: &str, arrivals: &[Arrival]) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for message in arrivals.iter().map(|arrival| &arrival.message) {
+        let said = explain(rules, message).into_iter().find(|said| *said.rule == *rule);
+        let why = said.map_or_else(|| "topic: not near this rule's".to_owned(), |said| said.text);
+        let line = format!("    {}: {why}", message.topic);
+        if !told.contains(&line) {
+            told.push(line);
+        }
+        if told.len() >= WHY_NOT_MAX {
+            break;
+        }
     }
-    let rules = Rules::new(site.rules.iter().map(Arc::<Rule>::clone).collect());
-    let said = arrivals.iter().take(1).flat_map(|arrival| explain(&rules, &arrival.message));
-    said.filter(|said| said.verdict != Verdict::Matched).map(|said| format!("`{}`: {}", said.rule, said.text)).collect()
+    told
 }
 
 #[cfg(test)]
@@ -420,6 +450,42 @@ tests:
             "topic: word 3 is sink, the rule wants sync",
         ] {
             assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_vague_expectation_does_not_take_what_a_precise_one_needs() {
+        let all = rehearsed(&format!(
+            "{SITE}  - name: two
+    given:
+      - {{ topic: a.b.sync, msg: {{ path: x }} }}
+      - {{ topic: a.b.sync, msg: {{ path: y }} }}
+    expect: [ {{ rule: synced }}, {{ rule: synced, key: x }} ]
+"
+        ));
+        assert!(all[0].passed, "{:?}", all[0].different);
+    }
+
+    #[test]
+    fn each_missing_reaction_is_explained_though_others_happened() {
+        let all = rehearsed(&format!(
+            "{SITE}  - name: one of two
+    given: [ {{ topic: a.gone, msg: {{}} }}, {{ topic: a.b.sync, msg: {{ pat: x }} }} ]
+    expect: [ {{ rule: gone }}, {{ rule: told }} ]
+"
+        ));
+        let text = all[0].different.join("\n");
+        assert!(text.contains("`told` did not react\n    a.gone: topic: not near this rule's"), "{text}");
+        assert!(text.contains("failed: key: msg has no `path`; it has pat"), "{text}");
+    }
+
+    #[test]
+    fn a_test_can_not_give_more_messages_than_it_may() {
+        let given = "[ { repeat: 4000000000, topic: a.gone, msg: {} } ]";
+        let yaml = format!("{SITE}  - {{ name: endless, given: {given}, expect: [] }}\n");
+        if let Ok(site) = load_str("rules.yaml", &yaml, Path::new("/")) {
+            let why = rehearse(&site, &site.tests[0]).unwrap_err();
+            assert!(why.contains("more than 100000 messages"), "{why}");
         }
     }
 }

@@ -38,10 +38,18 @@ fn after_kill_9_at_many_random_moments_each_effect_is_there_exactly_once() {
         }
         daemon.kill_9();
         if n % 50 == 49 {
-            println!("{} kills, {} lines written, {:?}", n + 1, count_lines(scratch.path()).values().sum::<usize>(), began.elapsed());
+            println!(
+                "{} kills, {} lines written, {:?}",
+                n + 1,
+                count_lines(scratch.path()).values().sum::<usize>(),
+                began.elapsed()
+            );
         }
     }
-    assert!(killed_at_work * 10 >= kills * 9, "only {killed_at_work} of {kills} kills hit a daemon at work: give it more to do");
+    assert!(
+        killed_at_work * 10 >= kills * 9,
+        "only {killed_at_work} of {kills} kills hit a daemon at work: give it more to do"
+    );
 
     let ended = start(scratch.path()).wait(Duration::from_secs(REST_SECONDS_MAX));
     assert!(ended.is_some_and(|status| status.success()), "the last daemon did not get through: {}", scratch.log());
@@ -53,7 +61,10 @@ fn after_kill_9_at_many_random_moments_each_effect_is_there_exactly_once() {
     let rows = reactor_json(scratch.path(), &["list", "--at-most", "0"]);
     assert_eq!(rows.len(), messages, "reactions in the journal");
     assert!(rows.iter().all(|row| row["state"] == "done"), "{:?}", rows.iter().find(|row| row["state"] != "done"));
-    println!("{kills} kills, {killed_at_work} of them at work; {messages} effects, each exactly once, in {:?}", began.elapsed());
+    println!(
+        "{kills} kills, {killed_at_work} of them at work; {messages} effects, each exactly once, in {:?}",
+        began.elapsed()
+    );
 }
 
 fn start(dir: &Path) -> Daemon {

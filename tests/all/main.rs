@@ -1,6 +1,6 @@
 //! Everything that is tested against real servers, real peers and the built binary: one module a subject.
 
 mod journal;
-mod vectors;
 mod kill;
 mod running;
+mod vectors;

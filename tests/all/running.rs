@@ -41,7 +41,8 @@ esac
 /// Deletes nothing but says so, and notes each apply in the file `applied`.
 fn plain(dir: &Path) -> String {
     let applied = dir.join("applied");
-    let (done, note) = (format!("grep -qx \"$user\" {0} 2>/dev/null || echo \"$change\"", applied.display()), applied.display());
+    let (done, note) =
+        (format!("grep -qx \"$user\" {0} 2>/dev/null || echo \"$change\"", applied.display()), applied.display());
     handler(&done, &format!("echo \"$user\" >> {note}; echo \"$change\""))
 }
 
@@ -70,7 +71,10 @@ impl Stage {
         self.daemon = Some(Daemon::start(self.dir(), &["run", "rules.yaml"]));
         // XPUB is told of each subscription: no message is sent before anyone listens.
         loop {
-            let told = self.socket.recv_bytes(0).unwrap_or_else(|_| panic!("the daemon does not subscribe: {}", self.scratch.log()));
+            let told = self
+                .socket
+                .recv_bytes(0)
+                .unwrap_or_else(|_| panic!("the daemon does not subscribe: {}", self.scratch.log()));
             if told.first() == Some(&1) {
                 return;
             }
@@ -105,7 +109,10 @@ impl Stage {
         let mut seen = Vec::new();
         let mut holds = || {
             let output = reactor_output(self.dir(), &["list", "--format", "json"]);
-            seen = String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
+            seen = String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .collect();
             seen.iter().filter(|row| row["state"] == state).count() == n
         };
         let began = std::time::Instant::now();
@@ -190,7 +197,10 @@ fn too_large_a_plan_is_held_over_a_restart_until_a_person_approves() {
 fn a_failing_reaction_is_alone_and_can_be_retried_when_the_cause_is_mended() {
     let broken = |dir: &Path| {
         let mended = dir.join("mended");
-        let plan = format!("[[ $user != bad || -e {} ]] || {{ echo 'no such host' >&2; exit 75; }}; echo \"$change\"", mended.display());
+        let plan = format!(
+            "[[ $user != bad || -e {} ]] || {{ echo 'no such host' >&2; exit 75; }}; echo \"$change\"",
+            mended.display()
+        );
         handler(&plan, "echo \"$change\"")
     };
     let mut stage = Stage::new("failing", broken, "retry: { times: 2, wait: 20ms, up_to: 50ms }");
@@ -202,9 +212,18 @@ fn a_failing_reaction_is_alone_and_can_be_retried_when_the_cause_is_mended() {
     stage.until("failed", 1);
     let (_, text) = stage.say_to_daemon(&["list", "failed"]);
     assert!(text.contains("no such host"), "{text}");
-    assert!(stage.scratch.log().contains("whoever left must not get in"), "`why` is in the log: {}", stage.scratch.log());
+    assert!(
+        stage.scratch.log().contains("whoever left must not get in"),
+        "`why` is in the log: {}",
+        stage.scratch.log()
+    );
     fs::write(stage.dir().join("mended"), "").expect("mended");
-    let id = stage.rows().iter().find(|row| row["state"] == "failed").and_then(|row| row["id"].as_str().map(str::to_owned)).expect("an id");
+    let id = stage
+        .rows()
+        .iter()
+        .find(|row| row["state"] == "failed")
+        .and_then(|row| row["id"].as_str().map(str::to_owned))
+        .expect("an id");
     let (fine, text) = stage.say_to_daemon(&["retry", &id]);
     assert!(fine, "{text}");
     stage.until("done", 6);
@@ -252,7 +271,11 @@ fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
 fn told_to_stop_it_lets_what_runs_end_and_keeps_the_rest() {
     let slow = |dir: &Path| {
         let (begun, go) = (dir.join("begun"), dir.join("go"));
-        let apply = format!("echo >> {}; until [[ -e {} ]]; do read -t 0.05 < <(:) ; done; echo \"$change\"", begun.display(), go.display());
+        let apply = format!(
+            "echo >> {}; until [[ -e {} ]]; do read -t 0.05 < <(:) ; done; echo \"$change\"",
+            begun.display(),
+            go.display()
+        );
         handler("echo \"$change\"", &apply)
     };
     let mut stage = Stage::new("drain", slow, "guard: { deletes: 1 }");
@@ -287,7 +310,11 @@ fn a_handler_that_a_killed_daemon_left_running_is_ended_before_its_repetition_st
     stage.kill_9();
     stage.start();
     stage.until("done", 1);
-    assert!(!stage.dir().join("go").exists(), "process {} ran beside its repetition", fs::read_to_string(stage.dir().join("go")).unwrap_or_default());
+    assert!(
+        !stage.dir().join("go").exists(),
+        "process {} ran beside its repetition",
+        fs::read_to_string(stage.dir().join("go")).unwrap_or_default()
+    );
 }
 
 #[test]
@@ -301,7 +328,10 @@ fn a_second_daemon_on_the_same_state_is_refused() {
 fn what_is_on_the_bus_but_no_message_is_refused_and_kept_for_a_look() {
     let mut stage = Stage::new("refused", plain, "");
     stage.socket.send_multipart([b"org.example.user".as_slice(), b"not json"], 0).expect("sent");
-    stage.socket.send_multipart([b"org.example.user".as_slice(), br#"{"topic":"org.example.other","msg":{}}"#], 0).expect("sent");
+    stage
+        .socket
+        .send_multipart([b"org.example.user".as_slice(), br#"{"topic":"org.example.other","msg":{}}"#], 0)
+        .expect("sent");
     stage.user("../../etc/x");
     stage.until("failed", 1);
     let reason = stage.rows()[0]["reason"].as_str().unwrap_or_default().to_owned();

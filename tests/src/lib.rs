@@ -1,1 +1,110 @@
 //! Starts and stops what the tests need. Each server is private to the test run: own port, own directory, loopback only.
+//!
+//! * [`Scratch`]: a directory that goes with the test, unless the test failed
+//! * [`process`]: child processes that never outlive the test
+//! * [`daemon`]: the built `reactor`
+//! * [`peers`]: the real Python fedmsg: publisher, consumer, relay
+//! * [`pki`]: certificates in fedmsg's layout
+//! * [`wait_until`]: instead of sleeping and hoping
+//!
+//! Nothing in here skips: what a test needs and does not find is a failure that says what to type.
+
+pub mod daemon;
+pub mod peers;
+pub mod pki;
+pub mod process;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+pub use daemon::{Daemon, reactor_json};
+
+/// Between two looks of [`wait_until`], in milliseconds.
+const LOOK_MS: u64 = 5;
+
+/// A directory of one test. It stays (and its path is printed) when the test fails.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: Option<tempfile::TempDir>,
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// A new, empty one. `name` is for people who look into `/tmp`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix(&format!("reactor-{name}-")).tempdir().expect("a directory in /tmp");
+        let path = dir.path().to_owned();
+        Self { dir: Some(dir), path }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the daemons in it said on stderr so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path.join(daemon::LOG)).unwrap_or_default()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(dir) = self.dir.take()
+        {
+            eprintln!("the test's files stay in {}", dir.keep().display());
+        }
+    }
+}
+
+/// Looks until `holds` does.
+///
+/// # Panics
+/// With `what`, when it does not hold within `limit`.
+pub fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(LOOK_MS));
+    }
+}
+
+/// [`wait_until`] for async tests: others run meanwhile.
+///
+/// # Panics
+/// With `what`, when it does not hold within `limit`.
+pub async fn wait_until_async(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+    }
+}
+
+/// A number from 0 to `n` - 1.
+///
+/// # Panics
+/// When `n` is 0 or the system has no random numbers.
+#[must_use]
+pub fn random_below(n: u64) -> u64 {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).expect("random numbers");
+    u64::from_le_bytes(bytes) % n
+}
+
+/// A TCP port on the loopback that nobody listens on now. The kernel does not hand out the same one again soon, so that
+/// tests which run side by side do not meet.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its number").port()
+}

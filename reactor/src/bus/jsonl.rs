@@ -92,7 +92,10 @@ impl JsonlSource {
                 break;
             }
             let more = self.read_line().await;
-            let broken = |error| BusError::Broken { bus: self.name.to_string(), why: format!("line {}: {error}", self.line_number) };
+            let broken = |error| BusError::Broken {
+                bus: self.name.to_string(),
+                why: format!("line {}: {error}", self.line_number),
+            };
             if !more.map_err(broken)? {
                 break;
             }

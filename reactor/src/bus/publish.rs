@@ -73,7 +73,9 @@ impl Publisher {
             bus: bus.to_owned(),
             why: format!("`{address}` can't be published on: {error}"),
             hint: match error {
-                zmq::Error::EADDRINUSE => format!("who has it: ss -ltnp | grep '{}'", address.rsplit(':').next().unwrap_or("")),
+                zmq::Error::EADDRINUSE => {
+                    format!("who has it: ss -ltnp | grep '{}'", address.rsplit(':').next().unwrap_or(""))
+                }
                 _ => "to bind: tcp://*:9941; to connect: tcp://relay.example.org:2001".into(),
             },
         })?;
@@ -94,7 +96,8 @@ impl Publisher {
     pub fn publish(&mut self, topic: &str, body: &[u8]) -> Result<(), BusError> {
         self.note_subscriptions().map_err(|error| self.broken(error))?;
         if body.len() > BODY_BYTES_MAX {
-            let why = format!("the message on {topic} has {} bytes, at most {BODY_BYTES_MAX} are published", body.len());
+            let why =
+                format!("the message on {topic} has {} bytes, at most {BODY_BYTES_MAX} are published", body.len());
             return Err(BusError::Broken { bus: self.address.clone(), why });
         }
         self.socket.send_multipart([topic.as_bytes(), body], zmq::DONTWAIT).map_err(|error| self.broken(error))

@@ -134,7 +134,9 @@ fn killed(stage: &mut Stage) -> anyhow::Result<()> {
     let done = count(&rows, State::Done) - before;
     let applying = count(&rows, State::Applying);
     let waiting = count(&rows, State::Waiting);
-    out(&format!("   killed: {done} done, {applying} in the middle of being applied, {waiting} waiting in the journal"));
+    out(&format!(
+        "   killed: {done} done, {applying} in the middle of being applied, {waiting} waiting in the journal"
+    ));
     stage.start()?;
     stage.until("the rest", |rows| count(rows, State::Done) >= before + CROWD)?;
     out("   started again: the rest was done from the journal, nothing was sent again\n");
@@ -157,7 +159,11 @@ fn tell(stage: &Stage) -> anyhow::Result<bool> {
     out(&format!("   {} reactions done, {failed} failed, {pending} pending", count(&rows, State::Done)));
     out(&format!("   {exact} of {CROWD} effects of the killed crowd are there, each exactly once"));
     let right = exact == CROWD && failed == 0 && pending == 0;
-    out(if right { "   nothing was lost, nothing was done twice" } else { "   THIS IS NOT AS IT SHOULD BE; look with --keep" });
+    out(if right {
+        "   nothing was lost, nothing was done twice"
+    } else {
+        "   THIS IS NOT AS IT SHOULD BE; look with --keep"
+    });
     Ok(right)
 }
 

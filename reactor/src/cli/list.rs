@@ -184,7 +184,11 @@ fn tell(story: &Story) -> String {
     }
     text.push_str("\nstory\n");
     for line in &story.lines {
-        let times = if line.times > 1 { format!("  ({}×, the last {})", line.times, time(line.last_at)) } else { String::new() };
+        let times = if line.times > 1 {
+            format!("  ({}×, the last {})", line.times, time(line.last_at))
+        } else {
+            String::new()
+        };
         text.push_str(&format!("  {}  {:<9} {}{times}\n", time(line.at), line.what, clean(&line.detail)));
     }
     text.trim_end().to_owned()

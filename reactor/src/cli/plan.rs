@@ -96,7 +96,9 @@ fn matched(rules: &Rules, message: &Message, common: &Common, reactions: &mut Ve
     for explanation in &explanations {
         match common.format {
             Format::Human => out(&format!("  rule `{}`: {}", explanation.rule, clean(&explanation.text))),
-            Format::Json => out(&json!({"message": message.id, "rule": explanation.rule, "says": explanation.text}).to_string()),
+            Format::Json => {
+                out(&json!({"message": message.id, "rule": explanation.rule, "says": explanation.text}).to_string())
+            }
         }
     }
     if explanations.is_empty() && common.format == Format::Human {
@@ -125,7 +127,10 @@ async fn plan(runner: &Runner, site: &Site, rules: &Rules, would: Would, common:
     let result = match (rules.params(&would.rule, &messages), site.handlers.get(&*would.rule.handler)) {
         (Err(error), _) => Err((None, Failure::Permanent { message: error.message, hint: error.hint })),
         (_, None) => Err((None, Failure::permanent(format!("there is no handler `{}`", would.rule.handler)))),
-        (Ok(with), Some(handler)) => ask(runner, handler, &would, with.clone()).await.map_err(|failure| (Some(with.clone()), failure)).map(|plan| (with, plan)),
+        (Ok(with), Some(handler)) => ask(runner, handler, &would, with.clone())
+            .await
+            .map_err(|failure| (Some(with.clone()), failure))
+            .map(|plan| (with, plan)),
     };
     match (common.format, result) {
         (Format::Human, Ok((with, plan))) => {
@@ -147,7 +152,12 @@ async fn plan(runner: &Runner, site: &Site, rules: &Rules, would: Would, common:
     }
 }
 
-async fn ask(runner: &Runner, handler: &HandlerConfig, would: &Would, with: handler_api::Params) -> Result<Vec<Change>, Failure> {
+async fn ask(
+    runner: &Runner,
+    handler: &HandlerConfig,
+    would: &Would,
+    with: handler_api::Params,
+) -> Result<Vec<Change>, Failure> {
     let run = Run {
         id: "00000000000000000000000000".into(),
         rule: would.rule.clone(),
@@ -163,7 +173,8 @@ async fn ask(runner: &Runner, handler: &HandlerConfig, would: &Would, with: hand
 }
 
 fn tell_head(would: &Would, with: Option<&Value>) {
-    let messages = if would.messages.len() > 1 { format!(", {} messages", would.messages.len()) } else { String::new() };
+    let messages =
+        if would.messages.len() > 1 { format!(", {} messages", would.messages.len()) } else { String::new() };
     out(&format!("\nreaction `{}` → {} [{}]{messages}", would.rule.name, would.rule.handler, clean(&would.key)));
     if let Some(with) = with {
         out(&format!("  with {}", value(with)));
@@ -184,7 +195,10 @@ fn tell(rule: &Rule, plan: &[Change]) {
     out(&format!("  {}; {then}", summary(plan)));
 }
 
-fn as_json(would: &Would, result: Result<(handler_api::Params, Vec<Change>), (Option<handler_api::Params>, Failure)>) -> Value {
+fn as_json(
+    would: &Would,
+    result: Result<(handler_api::Params, Vec<Change>), (Option<handler_api::Params>, Failure)>,
+) -> Value {
     let mut object: BTreeMap<&str, Value> = BTreeMap::from([
         ("rule", would.rule.name.as_ref().into()),
         ("handler", would.rule.handler.as_ref().into()),
@@ -197,7 +211,11 @@ fn as_json(would: &Would, result: Result<(handler_api::Params, Vec<Change>), (Op
             object.extend([("with", with.into()), ("plan", json!(plan)), ("held", held.into())]);
         }
         Err((with, failure)) => {
-            object.extend([("with", json!(with)), ("error", failure.message().into()), ("hint", json!(failure.hint()))]);
+            object.extend([
+                ("with", json!(with)),
+                ("error", failure.message().into()),
+                ("hint", json!(failure.hint())),
+            ]);
         }
     }
     json!(object)

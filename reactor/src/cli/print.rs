@@ -55,7 +55,9 @@ pub fn change(change: &Change, colour: bool) -> String {
         Action::Run => ("!", "36"),
     };
     let mut text = format!("{mark} {}", clean(&change.target));
-    let lines = [&change.before, &change.after].iter().any(|v| v.as_ref().and_then(Value::as_str).is_some_and(|t| t.contains('\n')));
+    let lines = [&change.before, &change.after]
+        .iter()
+        .any(|v| v.as_ref().and_then(Value::as_str).is_some_and(|t| t.contains('\n')));
     if lines {
         text.push_str(&line_diff(change));
     } else {
@@ -69,7 +71,9 @@ pub fn change(change: &Change, colour: bool) -> String {
 }
 
 fn line_diff(change: &Change) -> String {
-    let text = |value: &Option<Value>| value.as_ref().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default();
+    let text = |value: &Option<Value>| {
+        value.as_ref().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).unwrap_or_default()
+    };
     let (before, after) = (text(&change.before), text(&change.after));
     let diff = TextDiff::from_lines(before.as_str(), after.as_str());
     let changed: Vec<_> = diff.iter_all_changes().filter(|line| line.tag() != ChangeTag::Equal).collect();
@@ -91,7 +95,8 @@ fn line_diff(change: &Change) -> String {
 #[must_use]
 pub fn summary(plan: &[Change]) -> String {
     let n = |action| plan.iter().filter(|change| change.action == action).count();
-    let parts = [(Action::Create, "create"), (Action::Update, "update"), (Action::Delete, "delete"), (Action::Run, "run")];
+    let parts =
+        [(Action::Create, "create"), (Action::Update, "update"), (Action::Delete, "delete"), (Action::Run, "run")];
     let parts: Vec<String> =
         parts.iter().filter(|(a, _)| n(*a) > 0).map(|(a, word)| format!("{} to {word}", n(*a))).collect();
     let total = guard::size(plan).changes;
@@ -134,13 +139,17 @@ mod tests {
             of(json!({"action": "run", "target": "newaliases"})),
         ];
         let shown: Vec<String> = plan.iter().map(|c| change(c, false)).collect();
-        assert_eq!(shown, ["+ alias ada: ada@example.org", "~ alias ralph: old@x → new@x", "- alias bob: bob@x", "! newaliases"]);
+        assert_eq!(
+            shown,
+            ["+ alias ada: ada@example.org", "~ alias ralph: old@x → new@x", "- alias bob: bob@x", "! newaliases"]
+        );
         assert_eq!(summary(&plan), "4 changes: 1 to create, 1 to update, 1 to delete, 1 to run");
     }
 
     #[test]
     fn texts_of_several_lines_are_shown_by_what_differs() {
-        let shown = change(&of(json!({"action": "update", "target": "f", "before": "a\nb\n", "after": "a\nc\n"})), false);
+        let shown =
+            change(&of(json!({"action": "update", "target": "f", "before": "a\nb\n", "after": "a\nc\n"})), false);
         assert_eq!(shown, "~ f\n    - b\n    + c");
     }
 

@@ -36,7 +36,10 @@ pub fn run(args: RunArgs, common: &Common) -> anyhow::Result<ExitCode> {
     // A file reader that waits for more must not keep the process.
     runtime.shutdown_background();
     if from_file {
-        eprintln!("ended: {} failed, {} messages refused, {} reactions are pending", ended.failed, ended.refused, ended.pending);
+        eprintln!(
+            "ended: {} failed, {} messages refused, {} reactions are pending",
+            ended.failed, ended.refused, ended.pending
+        );
         return Ok(if ended.failed + ended.refused > 0 { ExitCode::from(NO) } else { ExitCode::SUCCESS });
     }
     Ok(ExitCode::SUCCESS)

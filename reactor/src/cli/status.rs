@@ -57,18 +57,30 @@ fn tell(status: &Value) -> String {
         status["held"].as_array().map_or(0, Vec::len),
         n("failed")
     ));
-    text.push_str(&format!("  {} messages received and not yet in the journal: a kill now would lose them\n", n("lost_if_killed_now")));
+    text.push_str(&format!(
+        "  {} messages received and not yet in the journal: a kill now would lose them\n",
+        n("lost_if_killed_now")
+    ));
     for bus in status["buses"].as_array().into_iter().flatten() {
         let n = |name: &str| bus[name].as_u64().unwrap_or(0);
         text.push_str(&format!(
             "  bus {}: {} received, {} unwanted, {} queued; connected {}×, lost {}×",
-            bus["name"].as_str().unwrap_or(""), n("received"), n("unwanted"), n("queued"), n("connects"), n("disconnects")
+            bus["name"].as_str().unwrap_or(""),
+            n("received"),
+            n("unwanted"),
+            n("queued"),
+            n("connects"),
+            n("disconnects")
         ));
         if n("malformed") > 0 {
             text.push_str(&format!(", {} malformed", n("malformed")));
         }
         if n("stalls") > 0 {
-            text.push_str(&format!(", its queue was full {}× for {} ms: publishers may have dropped messages then", n("stalls"), n("stalled_ms")));
+            text.push_str(&format!(
+                ", its queue was full {}× for {} ms: publishers may have dropped messages then",
+                n("stalls"),
+                n("stalled_ms")
+            ));
         }
         text.push('\n');
         for problem in bus["problems"].as_array().into_iter().flatten() {
@@ -86,7 +98,12 @@ fn tell(status: &Value) -> String {
         let of = |name: &str| clean(held[name].as_str().unwrap_or(""));
         text.push_str(&format!(
             "  held: {} {} [{}]: {}; {} wait behind it; reactor show {}\n",
-            of("id"), of("rule"), of("key"), of("reason"), held["behind"].as_u64().unwrap_or(0), of("id")
+            of("id"),
+            of("rule"),
+            of("key"),
+            of("reason"),
+            held["behind"].as_u64().unwrap_or(0),
+            of("id")
         ));
     }
     let journal = &status["journal"];

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
+use super::print::clean;
 use super::{Common, Format, NO, out, site_paths};
 use crate::rehearsal::rehearse;
 use crate::rules::file;
@@ -31,12 +32,9 @@ pub fn run(args: &TestArgs, common: &Common) -> anyhow::Result<ExitCode> {
     for test in &site.tests {
         let (passed, about, different) = match rehearse(&site, test) {
             Ok(one) => {
-                let about = format!(
-                    "{} messages, {} reactions, {} of virtual time",
-                    one.messages,
-                    one.reactions,
-                    show_duration(one.time)
-                );
+                let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+                let (given, done) = (many(one.messages, "message"), many(one.reactions, "reaction"));
+                let about = format!("{given}, {done}, {} of virtual time", show_duration(one.time));
                 (one.passed, about, one.different)
             }
             Err(why) => (false, "could not be run".to_owned(), vec![why]),
@@ -46,7 +44,7 @@ pub fn run(args: &TestArgs, common: &Common) -> anyhow::Result<ExitCode> {
             out(&json!({"test": test.name, "passed": passed, "about": about, "different": different}).to_string());
         } else if !passed || !common.quiet {
             out(&format!("{} {} ({about})", if passed { "ok  " } else { "FAIL" }, test.name));
-            different.iter().for_each(|line| out(&format!("       {line}")));
+            different.iter().for_each(|line| out(&format!("       {}", clean(line))));
         }
     }
     if common.format == Format::Human {

@@ -123,7 +123,9 @@ async fn ask_engine(asked: Asked, by: String, engine: &mpsc::Sender<Input>, heal
         Ok(None) => wrong("the daemon is stopping".to_owned()),
         Err(_) => wrong(health.journal_said().map_or_else(
             || format!("the daemon did not answer within {ANSWER_SECONDS_MAX} s"),
-            |trouble| format!("{trouble}\nnothing is acknowledged and nothing is started until the journal can be written"),
+            |trouble| {
+                format!("{trouble}\nnothing is acknowledged and nothing is started until the journal can be written")
+            },
         )),
     }
 }
@@ -165,18 +167,41 @@ impl Engine {
     pub(super) async fn answer(&mut self, now: Timestamp, asked: Asked, by: &str, turn: &mut Turn) -> Answered {
         let decided: Vec<Decided> = match asked {
             Asked::Status => return Answered { status: Some(self.status(now).await), ..Answered::default() },
-            Asked::Approve { ids } => self.each(ids, |core, found, turn| match found {
-                Found::Pending(id) => core.approve(now, &id, by, turn),
-                Found::Over(story) => Err(format!("{} is {}, not held", story.reaction.id, story.reaction.state.word())),
-            }, turn).await,
-            Asked::Retry { ids } => self.each(ids, |core, found, turn| match found {
-                Found::Pending(id) => core.hurry(now, &id, by, turn),
-                Found::Over(story) => core.bring_back(now, *story, by, turn),
-            }, turn).await,
-            Asked::Drop { ids } => self.each(ids, |core, found, turn| match found {
-                Found::Pending(id) => core.give_up(now, &id, by, turn),
-                Found::Over(story) => core.give_up_failed(now, story.reaction, by, turn),
-            }, turn).await,
+            Asked::Approve { ids } => {
+                self.each(
+                    ids,
+                    |core, found, turn| match found {
+                        Found::Pending(id) => core.approve(now, &id, by, turn),
+                        Found::Over(story) => {
+                            Err(format!("{} is {}, not held", story.reaction.id, story.reaction.state.word()))
+                        }
+                    },
+                    turn,
+                )
+                .await
+            }
+            Asked::Retry { ids } => {
+                self.each(
+                    ids,
+                    |core, found, turn| match found {
+                        Found::Pending(id) => core.hurry(now, &id, by, turn),
+                        Found::Over(story) => core.bring_back(now, *story, by, turn),
+                    },
+                    turn,
+                )
+                .await
+            }
+            Asked::Drop { ids } => {
+                self.each(
+                    ids,
+                    |core, found, turn| match found {
+                        Found::Pending(id) => core.give_up(now, &id, by, turn),
+                        Found::Over(story) => core.give_up_failed(now, story.reaction, by, turn),
+                    },
+                    turn,
+                )
+                .await
+            }
             Asked::Pause { rule } => vec![self.core.pause(now, &rule, turn)],
             Asked::Resume { rule } => vec![self.core.resume(&rule, turn)],
             Asked::Reload => vec![self.reload()],
@@ -231,7 +256,8 @@ impl Engine {
         let parts = &self.daemon;
         let from = parts.from.iter().map(|counters| ("--from".to_owned(), counters.as_ref(), Vec::new()));
         let buses = parts.buses.iter().map(|bus| (bus.name().to_owned(), bus.counters(), bus.problems(now)));
-        let buses: Vec<Value> = buses.chain(from).map(|(name, counters, problems)| bus_status(&name, counters, &problems)).collect();
+        let buses: Vec<Value> =
+            buses.chain(from).map(|(name, counters, problems)| bus_status(&name, counters, &problems)).collect();
         let queued: u64 = buses.iter().filter_map(|bus| bus["queued"].as_u64()).sum();
         let held: Vec<Value> = self.core.held().into_iter().map(|(row, behind)| {
             json!({"id": row.id, "rule": row.rule, "key": row.key, "reason": row.reason, "behind": behind})

@@ -102,7 +102,12 @@ pub struct Core {
 impl Core {
     /// An engine with nothing in it.
     #[must_use]
-    pub fn new(rules: Arc<Rules>, handlers: BTreeMap<String, Arc<HandlerConfig>>, history_all: bool, seed: u64) -> Self {
+    pub fn new(
+        rules: Arc<Rules>,
+        handlers: BTreeMap<String, Arc<HandlerConfig>>,
+        history_all: bool,
+        seed: u64,
+    ) -> Self {
         let mut core = Self {
             rules: rules.clone(),
             handlers: BTreeMap::new(),
@@ -270,7 +275,8 @@ impl Core {
     }
 
     fn reconcile(&mut self, now: Timestamp, turn: &mut Turn) {
-        let is_due = |core: &Self, name, every| core.every.get(name).is_none_or(|last: &Timestamp| *last + every <= now);
+        let is_due =
+            |core: &Self, name, every| core.every.get(name).is_none_or(|last: &Timestamp| *last + every <= now);
         let due = self.reconciles.iter().filter(|(rule, every)| is_due(self, &rule.name, *every));
         for rule in due.map(|(rule, _)| rule.clone()).collect::<Vec<_>>() {
             self.every.insert(rule.name.clone(), now);
@@ -356,7 +362,8 @@ impl Core {
 
     fn hold(&mut self, now: Timestamp, run: &Run, reason: &str, turn: &mut Turn) {
         let id = run.id.as_str();
-        let hint = format!("look at it with `reactor show {id}`, then type: reactor approve {id}   (or: reactor drop {id})");
+        let hint =
+            format!("look at it with `reactor show {id}`, then type: reactor approve {id}   (or: reactor drop {id})");
         tracing::warn!(rule = %run.rule.name, key = %run.key, reaction = id, why = run.rule.why, "held: {reason}; {hint}");
         if let Some(live) = self.live.get_mut(id) {
             live.row.state = State::Held;
@@ -426,7 +433,15 @@ impl Core {
     }
 
     /// Ends a reaction for good, and says so to whoever has a rule for it.
-    fn over(&mut self, now: Timestamp, id: &str, state: State, reason: Option<&str>, hint: Option<&str>, turn: &mut Turn) {
+    fn over(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        state: State,
+        reason: Option<&str>,
+        hint: Option<&str>,
+        turn: &mut Turn,
+    ) {
         let Some(live) = self.live.get_mut(id) else { return };
         live.row.state = state;
         live.row.updated = now;
@@ -439,7 +454,16 @@ impl Core {
             let rule = live.row.rule.clone();
             if let Some(times) = self.folded.again(&rule, reason.unwrap_or("")) {
                 let why = self.rules.rule(&rule).and_then(|r| r.why.clone());
-                tracing::error!(rule, why, key = live.row.key, reaction = id, times, hint, "failed: {}", reason.unwrap_or(""));
+                tracing::error!(
+                    rule,
+                    why,
+                    key = live.row.key,
+                    reaction = id,
+                    times,
+                    hint,
+                    "failed: {}",
+                    reason.unwrap_or("")
+                );
             }
         }
         self.lanes.finish(id, Outcome::Over);
@@ -487,9 +511,10 @@ impl Core {
             return None;
         }
         let lanes = if room > 0 { self.lanes.wake_at() } else { None };
-        let every = self.reconciles.iter().map(|(rule, every)| {
-            self.every.get(&rule.name).map_or(Timestamp::MIN, |last| *last + *every)
-        });
+        let every = self
+            .reconciles
+            .iter()
+            .map(|(rule, every)| self.every.get(&rule.name).map_or(Timestamp::MIN, |last| *last + *every));
         lanes.into_iter().chain(every).min()
     }
 
@@ -512,7 +537,12 @@ pub use people::Decided;
 
 impl Turn {
     fn story(&mut self, id: &str, at: Timestamp, what: &str, detail: &str) {
-        self.entries.push(Entry::Story { reaction: id.to_owned(), at, what: what.to_owned(), detail: detail.to_owned() });
+        self.entries.push(Entry::Story {
+            reaction: id.to_owned(),
+            at,
+            what: what.to_owned(),
+            detail: detail.to_owned(),
+        });
     }
 }
 
@@ -524,7 +554,9 @@ fn body_bytes(body: &serde_json::Value) -> usize {
     match body {
         serde_json::Value::String(text) => text.len() + 2,
         serde_json::Value::Array(items) => items.iter().map(|item| body_bytes(item) + 1).sum::<usize>() + 2,
-        serde_json::Value::Object(map) => map.iter().map(|(key, value)| key.len() + body_bytes(value) + 4).sum::<usize>() + 2,
+        serde_json::Value::Object(map) => {
+            map.iter().map(|(key, value)| key.len() + body_bytes(value) + 4).sum::<usize>() + 2
+        }
         _ => 8,
     }
 }

@@ -126,7 +126,11 @@ fn a_message_and_its_reaction_are_in_the_same_transaction_and_then_it_starts() {
 
 #[test]
 fn a_message_that_no_rule_wants_leaves_no_trace() {
-    let turn = arrive(&mut core(), at(0), vec![message("m", "org.example.user.update", json!({"user": "r", "fields": ["x"]}))]);
+    let turn = arrive(
+        &mut core(),
+        at(0),
+        vec![message("m", "org.example.user.update", json!({"user": "r", "fields": ["x"]}))],
+    );
     assert!(turn.entries.is_empty() && turn.acts.is_empty());
 }
 
@@ -221,7 +225,8 @@ fn a_failing_reaction_is_tried_again_and_then_is_a_dead_letter_and_its_lane_flow
     }
     let turn = planned(&mut core, at(90), Run { attempt: 3, ..first.clone() }, Err(down()));
     assert_eq!(last_state(&turn, &first.id), State::Failed);
-    let next: Vec<&str> = turn.acts.iter().map(|act| if let Act::Plan(run) = act { &*run.rule.name } else { "?" }).collect();
+    let next: Vec<&str> =
+        turn.acts.iter().map(|act| if let Act::Plan(run) = act { &*run.rule.name } else { "?" }).collect();
     assert_eq!(next, ["alias changed", "somebody must look"], "the next of the lane, and the announcement");
 }
 
@@ -236,7 +241,11 @@ fn bad_data_fails_at_once() {
 #[test]
 fn a_reaction_to_a_message_of_our_own_announces_nothing_so_there_are_no_loops() {
     let mut core = core();
-    let told = only_run(&arrive(&mut core, at(0), vec![message("m", "org.example.user.update", json!({"fields": ["email"]}))]));
+    let told = only_run(&arrive(
+        &mut core,
+        at(0),
+        vec![message("m", "org.example.user.update", json!({"fields": ["email"]}))],
+    ));
     assert_eq!(&*told.rule.name, "somebody must look");
     let bad = Failure::Permanent { message: "no mail server".into(), hint: None };
     let turn = planned(&mut core, at(1), told.clone(), Err(bad));
@@ -278,7 +287,8 @@ fn a_failed_reaction_can_be_brought_back_and_a_waiting_one_dropped() {
     let mut core = core();
     let run = only_run(&arrive(&mut core, at(0), vec![update("m1", "ralph")]));
     let bad = Failure::Permanent { message: "no such user".into(), hint: None };
-    let row = rows(&planned(&mut core, at(0), run.clone(), Err(bad))).into_iter().find(|r| r.id == run.id).expect("a row");
+    let row =
+        rows(&planned(&mut core, at(0), run.clone(), Err(bad))).into_iter().find(|r| r.id == run.id).expect("a row");
     let story = Story { reaction: row, messages: vec![update("m1", "ralph")], lines: vec![] };
     let mut turn = Turn::default();
     core.bring_back(at(9), story, "admin", &mut turn).expect("brought back");

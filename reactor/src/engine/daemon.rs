@@ -109,7 +109,9 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     runner::init();
     let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
     let runner = Arc::new(runner);
-    for ended in runner::end_leftovers(&options.state).await.context("handlers of a killed daemon can't be looked for")? {
+    for ended in
+        runner::end_leftovers(&options.state).await.context("handlers of a killed daemon can't be looked for")?
+    {
         tracing::warn!("ended what a killed daemon left running: {ended:?}");
     }
     let health = Arc::new(Health::default());
@@ -124,7 +126,8 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let gauge = Arc::new(Gauge::default());
     let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone())?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
-    let watchers = [tokio::spawn(signals(to_engine.clone())), tokio::spawn(files(options.site.clone(), to_engine.clone()))];
+    let watchers =
+        [tokio::spawn(signals(to_engine.clone())), tokio::spawn(files(options.site.clone(), to_engine.clone()))];
     let sweeper = tokio::spawn(sweep(journal.clone(), parts.journal_config.clone()));
     let mut engine = Engine {
         core,
@@ -311,7 +314,10 @@ impl Engine {
         // Outside systemd there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         let running = self.core.lanes.running();
-        tracing::info!("stopping: {running} handlers still run, {} reactions wait for the next start", self.core.pending() - running);
+        tracing::info!(
+            "stopping: {running} handlers still run, {} reactions wait for the next start",
+            self.core.pending() - running
+        );
         self.core.drain();
         self.drain_until.get_or_insert(now + Duration::from_secs(DRAIN_SECONDS_MAX));
     }
@@ -351,7 +357,11 @@ impl Parts {
             bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
             (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
         }
-        for name in site.buses.keys().filter(|name| self.from.is_none() && !self.buses.iter().any(|b| *b.config.name == ***name)) {
+        for name in site
+            .buses
+            .keys()
+            .filter(|name| self.from.is_none() && !self.buses.iter().any(|b| *b.config.name == ***name))
+        {
             tracing::warn!(bus = name, "a new bus is read after a restart: systemctl restart reactor");
         }
     }

@@ -157,7 +157,8 @@ impl Engine {
 
     /// The message ids of this turn that the journal knows already.
     async fn seen(&self, inputs: &[Input]) -> HashSet<String> {
-        let batches = inputs.iter().filter_map(|input| if let Input::Batch(batch) = input { Some(batch) } else { None });
+        let batches =
+            inputs.iter().filter_map(|input| if let Input::Batch(batch) = input { Some(batch) } else { None });
         let ids: Vec<String> = batches.flat_map(|b| b.arrived.iter().map(|a| a.message.get().id.clone())).collect();
         if ids.is_empty() {
             return HashSet::new();
@@ -215,7 +216,9 @@ impl Engine {
         }
         for act in turn.acts {
             match act {
-                Act::Plan(run) => runs::plan(self.runner.clone(), *run, self.stop_runs.subscribe(), self.to_self.clone()),
+                Act::Plan(run) => {
+                    runs::plan(self.runner.clone(), *run, self.stop_runs.subscribe(), self.to_self.clone())
+                }
                 Act::Apply(run, plan) => {
                     runs::apply(self.runner.clone(), *run, plan, self.stop_runs.subscribe(), self.to_self.clone());
                 }
@@ -240,7 +243,9 @@ impl Engine {
 
     async fn journal_trouble(&self, trouble: &str) {
         if self.daemon.health.journal_trouble(Some(trouble)) {
-            tracing::error!("{trouble}\nnothing is acknowledged and nothing is started until the journal can be written");
+            tracing::error!(
+                "{trouble}\nnothing is acknowledged and nothing is started until the journal can be written"
+            );
         }
         tokio::time::sleep(Duration::from_millis(JOURNAL_RETRY_MS)).await;
     }

@@ -57,7 +57,10 @@ impl Core {
         let row = &mut story.reaction;
         let id = row.id.clone();
         if !matches!(row.state, State::Failed | State::Dropped | State::Planned) {
-            return Err(format!("{id} is {}; only a failed, dropped or planned reaction can be retried", row.state.word()));
+            return Err(format!(
+                "{id} is {}; only a failed, dropped or planned reaction can be retried",
+                row.state.word()
+            ));
         }
         row.state = State::Waiting;
         row.attempts = 0;
@@ -132,7 +135,8 @@ impl Core {
     /// Held reactions: id, rule, key, reason, and how many wait behind each.
     #[must_use]
     pub fn held(&self) -> Vec<(&ReactionRow, usize)> {
-        let mut held: Vec<_> = self.live.values().filter(|live| live.row.state == State::Held).map(|l| &l.row).collect();
+        let mut held: Vec<_> =
+            self.live.values().filter(|live| live.row.state == State::Held).map(|l| &l.row).collect();
         held.sort_by(|a, b| a.id.cmp(&b.id));
         held.into_iter().map(|row| (row, self.lanes.behind(&row.id))).collect()
     }

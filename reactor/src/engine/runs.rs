@@ -5,8 +5,8 @@ use std::sync::Arc;
 use handler_api::{Change, MessageView, Request, protocol};
 use tokio::sync::mpsc;
 
-use super::core::Run;
 use super::Input;
+use super::core::Run;
 use crate::message::Message;
 use crate::runner::{Cancel, Runner, Verdict};
 

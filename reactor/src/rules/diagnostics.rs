@@ -200,6 +200,9 @@ impl Diagnostics {
             out.push_str(&self.render_one(&renderer, diagnostic));
             out.push_str("\n\n");
         }
+        if self.is_empty() {
+            return out;
+        }
         let left_out = self.errors + self.warnings - self.found.len();
         if left_out > 0 {
             out.push_str(&format!("… and {left_out} more\n"));
@@ -296,10 +299,12 @@ fn line_end(text: &str, at: usize) -> usize {
     text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |newline| at + newline)
 }
 
-/// The span's bytes counted from `from`, cut at the end of its first line.
+/// The span's bytes counted from `from`, cut at the end of its first line; whole characters, as the renderer needs.
 fn within(text: &str, span: Span, from: usize) -> std::ops::Range<usize> {
-    let start = (span.start as usize).min(text.len());
-    let end = (start + span.len as usize).min(line_end(text, start)).max(start);
+    let whole =
+        |at: usize| (at.min(text.len())..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    let start = whole(span.start as usize);
+    let end = whole(start + span.len as usize).min(line_end(text, start)).max(start);
     start - from..end - from
 }
 

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::condition::Condition;
-use super::matcher::{Rules, key, patterns};
-use super::scope::{Scope, did_you_mean, shown, walk};
+use super::matcher::{Rules, inside, key, patterns};
+use super::scope::{EvalError, Scope, distance, shorten, shown, walk};
 use super::site::{FieldTest, Rule};
 use super::topic::Pattern;
 use crate::message::Message;
 
 /// Words of a topic that may differ for it to have come near.
 pub const NEAR_WORDS_MAX: usize = 2;
+/// Rules whose topic only came near that are told, the nearest of them: sites have many rules with topics alike.
+pub const NEAR_RULES_MAX: usize = 5;
 
 /// What one rule says of one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,26 +45,27 @@ pub enum Verdict {
     TopicNear,
 }
 
-/// What every rule whose topic matches or comes near says, in the order of the rules.
+/// What every rule says whose topic matches, in the order of the rules; then those whose topic came near, the nearest first.
 #[must_use]
 pub fn explain(rules: &Rules, message: &Message) -> Vec<Explanation> {
     let topic = message.topic.as_str();
-    let matches = |pattern: &Pattern| {
-        pattern.matches(topic) && !(message.topic.is_internal() && pattern.as_str().starts_with('*'))
-    };
-    let one = |rule: &Arc<Rule>| {
-        let (verdict, text) = if patterns(rule).iter().any(matches) {
-            judge(rule, message)
-        } else {
-            (Verdict::TopicNear, patterns(rule).iter().find_map(|pattern| near(pattern, topic))?)
-        };
-        Some(Explanation { rule: rule.name.clone(), verdict, text })
-    };
-    rules.all().iter().filter_map(one).collect()
+    let (mut all, mut close) = (Vec::new(), Vec::new());
+    for rule in rules.all() {
+        let said = |verdict, text| Explanation { rule: rule.name.clone(), verdict, text };
+        if patterns(rule).iter().any(|pattern| pattern.matches(topic)) {
+            let (verdict, text) = judge(rule, message);
+            all.push(said(verdict, text));
+        } else if let Some((cost, text)) = patterns(rule).iter().filter_map(|pattern| near(pattern, topic)).min() {
+            close.push((cost, said(Verdict::TopicNear, format!("topic: {text}"))));
+        }
+    }
+    close.sort_by_key(|(cost, _)| *cost);
+    all.extend(close.into_iter().take(NEAR_RULES_MAX).map(|(_, said)| said));
+    all
 }
 
 fn judge(rule: &Rule, message: &Message) -> (Verdict, String) {
-    let broken = |error: super::scope::EvalError| {
+    let broken = |error: EvalError| {
         let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         (Verdict::Broken, format!("its reaction would fail: {}{hint}", error.message))
     };
@@ -70,25 +73,25 @@ fn judge(rule: &Rule, message: &Message) -> (Verdict, String) {
         match test.holds(&message.body) {
             Ok(true) => {}
             Ok(false) => return (Verdict::WhereFalse, format!("where false: {}", test_was(test, message))),
-            Err(error) => return broken(error),
+            Err(error) => return broken(inside("where", error)),
         }
     }
     for test in &rule.unless_any {
         match test.holds(&message.body) {
             Ok(false) => {}
             Ok(true) => return (Verdict::UnlessTrue, format!("unless true: {}", test_held(test, message))),
-            Err(error) => return broken(error),
+            Err(error) => return broken(inside("unless", error)),
         }
     }
     let messages = [message];
     let scope = Scope::new(&messages);
     match rule.when.as_ref().map(|when| (when, when.evaluate(&scope))) {
         Some((when, Ok(false))) => return (Verdict::WhenFalse, format!("when false: {}", when_was(when, &scope))),
-        Some((_, Err(error))) => return broken(error),
+        Some((_, Err(error))) => return broken(inside("when", error)),
         _ => {}
     }
     match key(rule, &scope) {
-        Ok(key) => (Verdict::Matched, format!("matches, key {key}")),
+        Ok(key) => (Verdict::Matched, format!("matches, key {}", shorten(&key))),
         Err(error) => broken(error),
     }
 }
@@ -110,7 +113,7 @@ fn test_held(test: &FieldTest, message: &Message) -> String {
 }
 
 fn wanted(test: &FieldTest) -> String {
-    let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| shown(value), super::scope::shorten);
+    let plain = |value: &serde_json::Value| value.as_str().map_or_else(|| shown(value), shorten);
     let words: Vec<String> = test.any_of.iter().map(plain).collect();
     words.join(" or ")
 }
@@ -122,35 +125,102 @@ fn when_was(when: &Condition, scope: &Scope<'_>) -> String {
     let fields: Vec<String> = part
         .operands(scope)
         .into_iter()
-        .map(|(path, was)| was.map_or_else(|| format!("{path} is not there"), |was| format!("{path} was {}", shown(&was))))
+        .map(|(path, was)| {
+            was.map_or_else(|| format!("{path} is not there"), |was| format!("{path} was {}", shown(&was)))
+        })
         .collect();
     let fields = if fields.is_empty() { String::new() } else { format!("; {}", fields.join(", ")) };
     format!("{}{fields}", part.source().trim())
 }
 
-/// How a pattern just missed a topic; `None` if it did not come near.
-fn near(pattern: &Pattern, topic: &str) -> Option<String> {
-    let wanted: Vec<&str> = pattern.words().collect();
-    let words: Vec<&str> = topic.split('.').collect();
-    if wanted.contains(&"**") {
+/// How far a topic is from a pattern (in hundreds a word, less for a typo), and how it differs; `None` if it is far.
+fn near(pattern: &Pattern, topic: &str) -> Option<(usize, String)> {
+    let longer = Pattern::parse(&format!("{}.**", pattern.as_str()));
+    if longer.is_ok_and(|longer| longer.matches(topic)) {
+        let rest: Vec<&str> = topic.split('.').skip(pattern.words().count()).collect();
+        let text =
+            format!("goes on with {}, the rule's topic ends before; end it with .** to take those", rest.join("."));
+        return Some((100, text));
+    }
+    let want: Vec<&str> = pattern.words().collect();
+    let have: Vec<&str> = topic.split('.').collect();
+    let literal = want.iter().filter(|word| !word.contains('*')).count();
+    let steps = differences(&want, &have);
+    if steps.is_empty() || steps.len() > NEAR_WORDS_MAX || steps.len() >= literal {
         return None;
     }
-    if wanted.len() != words.len() {
-        let shorter = wanted.len().min(words.len());
-        let begins_alike = shorter >= 2 && fits(&wanted[..shorter], &words[..shorter]);
-        return (begins_alike && wanted.len().abs_diff(words.len()) == 1)
-            .then(|| format!("topic: it has {} words, the rule wants {} (`{}`)", words.len(), wanted.len(), pattern.as_str()));
-    }
-    let other: Vec<usize> = (0..words.len()).filter(|at| wanted[*at] != "*" && wanted[*at] != words[*at]).collect();
-    let alike = words.len() - other.len();
-    let typo = |at: &usize| did_you_mean(words[*at], [wanted[*at]]).is_some();
-    let is_near = other.len() <= NEAR_WORDS_MAX && alike > other.len() && (other.len() == 1 || other.iter().any(typo));
-    let differs = |at: &usize| format!("word {} is {}, the rule wants {}", at + 1, words[*at], wanted[*at]);
-    is_near.then(|| format!("topic: {}", other.iter().map(differs).collect::<Vec<_>>().join("; ")))
+    let cost = steps.iter().map(Difference::cost).sum();
+    let texts: Vec<String> = steps.iter().map(Difference::text).collect();
+    Some((cost, texts.join("; ")))
 }
 
-fn fits(wanted: &[&str], words: &[&str]) -> bool {
-    wanted.iter().zip(words).all(|(wanted, word)| *wanted == "*" || wanted == word)
+/// One word that differs; positions count from 1 in the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Difference<'w> {
+    Other { at: usize, have: &'w str, want: &'w str },
+    Extra { at: usize, have: &'w str },
+    Lacks { at: usize, want: &'w str },
+}
+
+impl Difference<'_> {
+    fn cost(&self) -> usize {
+        match self {
+            Self::Other { have, want, .. } => 80 + distance(have, want).min(20),
+            _ => 100,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Other { at, have, want } => format!("word {at} is {}, the rule wants {want}", shorten(have)),
+            Self::Extra { at, have } => format!("word {at}, {}, is not in the rule's topic", shorten(have)),
+            Self::Lacks { at, want } => format!("the rule wants {want} as word {at}"),
+        }
+    }
+}
+
+/// The fewest words to change so that the topic fits the pattern (edit distance over words; both have at most 24).
+fn differences<'w>(want: &[&'w str], have: &[&'w str]) -> Vec<Difference<'w>> {
+    let (rows, columns) = (want.len() + 1, have.len() + 1);
+    // cost[w][h]: the cheapest way to make want[w..] fit have[h..].
+    let mut cost = vec![vec![0_usize; columns]; rows];
+    for w in (0..rows).rev() {
+        for h in (0..columns).rev() {
+            cost[w][h] = cheapest(want, have, (w, h), &cost).0;
+        }
+    }
+    let (mut w, mut h, mut steps) = (0, 0, Vec::new());
+    while w < want.len() || h < have.len() {
+        let (_, (dw, dh)) = cheapest(want, have, (w, h), &cost);
+        match (dw, dh) {
+            (1, 1) if want[w] != "*" && want[w] != "**" && want[w] != have[h] => {
+                steps.push(Difference::Other { at: h + 1, have: have[h], want: want[w] });
+            }
+            (0, 1) if want.get(w) != Some(&"**") => steps.push(Difference::Extra { at: h + 1, have: have[h] }),
+            (1, 0) if want[w] != "**" => steps.push(Difference::Lacks { at: h + 1, want: want[w] }),
+            _ => {}
+        }
+        (w, h) = (w + dw, h + dh);
+    }
+    steps
+}
+
+/// The cost from here and the step to take: how many pattern words and topic words it uses up.
+fn cheapest(want: &[&str], have: &[&str], (w, h): (usize, usize), cost: &[Vec<usize>]) -> (usize, (usize, usize)) {
+    let mut ways = Vec::with_capacity(3);
+    let deep = want.get(w) == Some(&"**");
+    if let (Some(word), Some(other)) = (want.get(w), have.get(h))
+        && !deep
+    {
+        ways.push((cost[w + 1][h + 1] + usize::from(*word != "*" && word != other), (1, 1)));
+    }
+    if w < want.len() {
+        ways.push((cost[w + 1][h] + usize::from(!deep), (1, 0)));
+    }
+    if h < have.len() {
+        ways.push((cost[w][h + 1] + usize::from(!deep), (0, 1)));
+    }
+    ways.into_iter().min_by_key(|(cost, _)| *cost).unwrap_or((0, (0, 0)))
 }
 
 #[cfg(test)]
@@ -161,7 +231,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn said(rule: &str, topic: &str, body: Value) -> Option<(Verdict, String)> {
-        let yaml = format!("version: 1\nhandlers: {{ h: {{ exec: /bin/true }} }}\nrules:\n  - {{ name: r, do: h, {rule} }}\n");
+        let yaml =
+            format!("version: 1\nhandlers: {{ h: {{ exec: /bin/true }} }}\nrules:\n  - {{ name: r, do: h, {rule} }}\n");
         let site = load_str("rules.yaml", &yaml, std::path::Path::new("/")).expect("a good site");
         explain(&Rules::new(site.rules), &message(topic, body)).pop().map(|e| (e.verdict, e.text))
     }
@@ -184,14 +255,43 @@ mod tests {
         assert!(text.contains("msg has no `fields`") && text.contains("did you mean `fieldz`?"), "{text}");
     }
 
+    fn topic(pattern: &str, topic: &str) -> Option<String> {
+        said(&format!("on: '{pattern}'"), topic, json!({})).map(|(_, text)| text)
+    }
+
     #[test]
     fn a_topic_that_came_near_is_told_and_a_far_one_is_not() {
-        let rule = "on: org.fedoraproject.prod.fas.user.update";
-        let of = |topic| said(rule, topic, json!({})).map(|(_, text)| text);
-        assert_eq!(of("org.fedoraproject.stg.fas.user.update").as_deref(), Some("topic: word 3 is stg, the rule wants prod"));
-        assert_eq!(of("org.fedoraproject.prod.fas.user.updat").as_deref(), Some("topic: word 6 is updat, the rule wants update"));
-        assert!(of("org.fedoraproject.prod.fas.user").is_some_and(|text| text.contains("5 words, the rule wants 6")));
-        assert_eq!(of("org.fedoraproject.prod.git.receive.x"), None);
-        assert_eq!(of("a.b"), None);
+        let topic_is = "org.fedoraproject.stg.fas.user.update";
+        for (pattern, text) in [
+            ("org.fedoraproject.prod.fas.user.update", "topic: word 3 is stg, the rule wants prod"),
+            ("org.fedoraproject.stg.fas.users.update", "topic: word 5 is user, the rule wants users"),
+            ("org.fedoraproject.*.fas.user.create", "topic: word 6 is update, the rule wants create"),
+            ("org.fedoraproject.prod.**", "topic: word 3 is stg, the rule wants prod"),
+            ("**.user.updates", "topic: word 6 is update, the rule wants updates"),
+            (
+                "org.fedoraproject.stg.fas.user",
+                "topic: goes on with update, the rule's topic ends before; end it with .** to take those",
+            ),
+            ("org.fedoraproject.stg.fas.user.key.update", "topic: the rule wants key as word 6"),
+            ("org.fedoraproject.stg.user.update", "topic: word 4, fas, is not in the rule's topic"),
+        ] {
+            assert_eq!(topic(pattern, topic_is).as_deref(), Some(text), "{pattern}");
+        }
+        for far in ["com.example.prod.fas.group.create", "x.**", "a.b"] {
+            assert_eq!(topic(far, topic_is), None, "{far}");
+        }
+    }
+
+    #[test]
+    fn of_many_rules_that_came_near_the_nearest_are_told() {
+        let mut yaml = "version: 1\nhandlers: { h: { exec: /bin/true } }\nrules:\n".to_owned();
+        for (name, on) in
+            (0..20).map(|n| (format!("r{n}"), format!("a.b.c{n}xyz"))).chain([("typo".into(), "a.b.upbate".into())])
+        {
+            yaml.push_str(&format!("  - {{ name: {name}, do: h, on: {on} }}\n"));
+        }
+        let site = load_str("rules.yaml", &yaml, std::path::Path::new("/")).expect("a good site");
+        let said = explain(&Rules::new(site.rules), &message("a.b.update", json!({})));
+        assert_eq!((said.len(), &*said[0].rule), (NEAR_RULES_MAX, "typo"));
     }
 }

@@ -4,7 +4,7 @@
 //! same name twice is an error. Reads only the site's own files; whether the files that those name are there is asked
 //! by [`Loaded::warn_of_missing_files`] alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,6 +108,14 @@ pub fn load_trust(path: &Path) -> Result<TrustConfig, Diagnostics> {
                 tree.span,
                 "the file is empty",
                 "write a trust block: x509: { ca: FILE }, policy: { TOPIC: [SIGNER] }",
+            );
+            return None;
+        }
+        if tree.at(&["bus".into()]).is_some() {
+            reader.error(
+                tree.span,
+                "this is a site, not a trust block",
+                "put what is under `bus.NAME.trust` into a file of its own",
             );
             return None;
         }
@@ -285,6 +293,8 @@ fn build(sources: Vec<Source>, files: Vec<PathBuf>, mut found: Diagnostics, buil
     // With a file missing, every name might stand in there.
     if complete {
         check_names(&merged, &mut found);
+    }
+    if !found.has_errors() {
         warn(&merged, sources.first(), &mut found);
     }
     found.sort();
@@ -440,10 +450,17 @@ fn there_are(wrong: &str, names: &Names, none: &str) -> String {
     }
 }
 
-/// What can be used, but hardly as meant.
+/// What can be used, but hardly as meant. Only of a site without errors: behind an error the rest is a guess.
 fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
+    for (name, bus) in merged.site.buses.iter().filter(|(_, bus)| !bus.fedmsg.is_empty()) {
+        if let (Some((why, hint)), Some(span)) = (lower_bus::refuses_all(&bus.trust), merged.buses.get(name)) {
+            let message = format!("bus {} {why}: every message on it will be refused", shown(name));
+            found.push(Diagnostic::warning(*span, message).hint(hint));
+        }
+    }
+    let used: HashSet<&str> = merged.handlers_used.iter().map(|(name, _)| &**name).collect();
     for (name, span) in &merged.handlers {
-        if !merged.handlers_used.iter().any(|(used, _)| **used == **name) {
+        if !used.contains(name.as_str()) {
             let message = format!("no rule uses handler {}", shown(name));
             found.push(
                 Diagnostic::warning(*span, message).hint(format!("a rule uses it with `do: {name}`; or take it out")),
@@ -456,7 +473,7 @@ fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
             found.push(Diagnostic::warning(*span, message).hint("add a prefix of it to `bus.NAME.topics`"));
         }
     }
-    if let (Some(source), true) = (first, merged.site.rules.is_empty() && !found.has_errors()) {
+    if let (Some(source), true) = (first, merged.site.rules.is_empty()) {
         let top = Span { file: source.file, line: 1, column: 1, ..Span::default() };
         found.push(Diagnostic::warning(top, "the site has no rule").hint("rules: [ { name: …, on: …, do: … } ]"));
     }

@@ -276,6 +276,10 @@ fn correction(node: &Node, shape: &Shape) -> String {
         (Value::Text(..), Shape::TextList) => "write it as [a, b], or each with a dash on a line of its own".into(),
         (Value::Text(text, _), Shape::Count(..)) if text.parse::<u64>().is_ok() => "write it without quotes".into(),
         (Value::Map(_), Shape::List(_)) => "begin each with a dash: `- name: …`".into(),
+        (_, Shape::Block(block)) => format!("its words are {}", block.list()),
+        (_, Shape::Named(_) | Shape::JsonMap) => {
+            "write { NAME: VALUE }, or each `NAME: VALUE` on a line of its own".into()
+        }
         _ => String::new(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::diagnostics::{Diagnostic, Span, shown};
+use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
 use super::node::{Key, Node, Value};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
@@ -23,15 +23,12 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         let message = format!("bus {} says neither where to listen nor where to publish", shown(&name.text));
         reader.error(name.span, message, "add `fedmsg: [tcp://HOST:PORT]`, or `publish:`");
     }
-    let trusted = trust.map(|fields| trust_block(reader, &fields));
-    if fields.key_span("fedmsg").is_some() {
-        warn_of_refusal(reader, name, fields.key_span("trust"), trusted.as_ref());
-    }
+    let trust = trust.map(|fields| trust_block(reader, &fields));
     Some(BusConfig {
         name: Arc::from(name.text.as_str()),
         fedmsg,
         topics,
-        trust: trusted.unwrap_or_default(),
+        trust: trust.unwrap_or_default(),
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
     })
@@ -144,21 +141,19 @@ fn policy(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeMap<String, Vec<
     policy
 }
 
-/// A bus whose every message is refused listens in vain.
-fn warn_of_refusal(reader: &mut Reader<'_>, name: &Key, at: Option<Span>, trust: Option<&TrustConfig>) {
-    let (why, hint) = match trust {
-        None => ("has no `trust`", "add `trust: { x509: { ca: FILE }, policy: { TOPIC: [SIGNER] } }`"),
-        Some(trust) if trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned => {
-            ("trusts no certificate and no key", "add `x509: { ca: FILE }` or `gpg: { keys: [FILE] }`")
-        }
-        Some(trust) if trust.policy.is_empty() && !trust.accept_unlisted => (
-            "lists no topic in its `policy`",
-            "add `policy: { TOPIC: [SIGNER] }`, or `unlisted: accept` to believe every signer",
-        ),
-        Some(_) => return,
-    };
-    let message = format!("bus {} {why}: every message on it will be refused", shown(&name.text));
-    reader.found.push(Diagnostic::warning(at.unwrap_or(name.span), message).hint(hint));
+/// Why every message on a bus is refused, and what to do about it; `None` where some can be trusted.
+pub(super) fn refuses_all(trust: &TrustConfig) -> Option<(&'static str, &'static str)> {
+    if *trust == TrustConfig::default() {
+        return Some(("has no `trust`", "add `trust: { x509: { ca: FILE }, policy: { TOPIC: [SIGNER] } }`"));
+    }
+    if trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned {
+        return Some((
+            "trusts no certificate and no key",
+            "add `x509: { ca: FILE }` or `gpg: { keys: [FILE] }` to its `trust`",
+        ));
+    }
+    let hint = "add `policy: { TOPIC: [SIGNER] }`, or `unlisted: accept` to believe every signer";
+    (trust.policy.is_empty() && !trust.accept_unlisted).then_some(("lists no topic in its `policy`", hint))
 }
 
 /// The `journal` block.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::scope::{EvalError, Scope};
 use super::site::{On, Rule};
 use super::topic::{Index, Pattern};
-use crate::message::{INTERNAL_PREFIX, Message};
+use crate::message::Message;
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 256;
@@ -23,25 +23,23 @@ pub struct Decision {
 }
 
 /// All rules of a site, ready to be asked.
+#[derive(Debug)]
 pub struct Rules {
     rules: Vec<Arc<Rule>>,
     by_name: HashMap<Arc<str>, usize>,
-    /// For messages from a bus.
-    from_bus: Index,
-    /// For reactor's own messages: only patterns that name them, so that `**` makes no surprising circles.
-    internal: Index,
+    /// Reactor's own topics are matched only by patterns that name them (see [`Pattern`]).
+    index: Index,
 }
 
 impl Rules {
     /// Takes the rules of a site, in their order.
     #[must_use]
     pub fn new(rules: Vec<Arc<Rule>>) -> Self {
-        let patterns = || rules.iter().zip(0_u32..).flat_map(|(rule, id)| patterns(rule).iter().map(move |p| (p.clone(), id)));
-        let names_internal = |pattern: &Pattern| pattern.words().next().is_some_and(|word| !word.starts_with('*'));
+        let numbered = rules.iter().zip(0_u32..);
+        let all = numbered.flat_map(|(rule, id)| patterns(rule).iter().map(move |pattern| (pattern.clone(), id)));
         Self {
             by_name: rules.iter().enumerate().map(|(at, rule)| (rule.name.clone(), at)).collect(),
-            from_bus: Index::new(patterns()),
-            internal: Index::new(patterns().filter(|(pattern, _)| names_internal(pattern))),
+            index: Index::new(all),
             rules,
         }
     }
@@ -49,20 +47,20 @@ impl Rules {
     /// Whether any rule's topic fits. Called for every message on the bus.
     #[must_use]
     pub fn wants(&self, topic: &str) -> bool {
-        self.index(topic).any(topic)
+        self.index.any(topic)
     }
 
     /// The least that a bus must be subscribed to, as prefixes of topics; internal topics left out.
     #[must_use]
     pub fn prefixes(&self) -> Vec<String> {
-        self.from_bus.prefixes().into_iter().filter(|prefix| !prefix.starts_with(INTERNAL_PREFIX)).collect()
+        self.index.prefixes()
     }
 
     /// The rules that match, or that broke, in their order.
     #[must_use]
     pub fn decide(&self, message: &Message) -> Vec<Decision> {
         let mut found = Vec::new();
-        self.index(message.topic.as_str()).matches(message.topic.as_str(), &mut found);
+        self.index.matches(message.topic.as_str(), &mut found);
         let rules = found.into_iter().filter_map(|id| self.rules.get(id as usize));
         rules.filter_map(|rule| Some(Decision { rule: rule.clone(), what: ask(rule, message).transpose()? })).collect()
     }
@@ -86,10 +84,6 @@ impl Rules {
     pub fn params(&self, rule: &Rule, messages: &[&Message]) -> Result<Map<String, Value>, EvalError> {
         rule.with.render(&Scope::new(messages))
     }
-
-    fn index(&self, topic: &str) -> &Index {
-        if topic.starts_with(INTERNAL_PREFIX) { &self.internal } else { &self.from_bus }
-    }
 }
 
 /// The topics that a rule waits for.
@@ -104,23 +98,28 @@ pub fn patterns(rule: &Rule) -> &[Pattern] {
 /// The key if the rule matches, `None` if it does not.
 fn ask(rule: &Rule, message: &Message) -> Result<Option<String>, EvalError> {
     for test in &rule.where_all {
-        if !test.holds(&message.body)? {
+        if !test.holds(&message.body).map_err(|error| inside("where", error))? {
             return Ok(None);
         }
     }
     for test in &rule.unless_any {
-        if test.holds(&message.body)? {
+        if test.holds(&message.body).map_err(|error| inside("unless", error))? {
             return Ok(None);
         }
     }
     let messages = [message];
     let scope = Scope::new(&messages);
     if let Some(when) = &rule.when
-        && !when.evaluate(&scope)?
+        && !when.evaluate(&scope).map_err(|error| inside("when", error))?
     {
         return Ok(None);
     }
     key(rule, &scope).map(Some)
+}
+
+/// Names the word of the rule that broke.
+pub(super) fn inside(word: &str, error: EvalError) -> EvalError {
+    EvalError { message: format!("{word}: {}", error.message), ..error }
 }
 
 /// The key of a reaction: the rule's `key`, or its name.
@@ -129,7 +128,7 @@ fn ask(rule: &Rule, message: &Message) -> Result<Option<String>, EvalError> {
 /// A missing field, or a key that can't be one.
 pub fn key(rule: &Rule, scope: &Scope<'_>) -> Result<String, EvalError> {
     let Some(template) = &rule.key else { return Ok(rule.name.to_string()) };
-    let key = template.render(scope)?;
+    let key = template.render(scope).map_err(|error| inside("key", error))?;
     if key.is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
         let hint = format!("a key is 1 to {KEY_BYTES_MAX} bytes of text");
         return Err(EvalError::new(format!("the key {:?} can't be one", super::scope::shorten(&key))).hint(hint));
@@ -142,6 +141,7 @@ mod tests {
     use super::super::file::load_str;
     use super::super::testkit::message;
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn rules(yaml: &str) -> Rules {
@@ -183,9 +183,7 @@ mod tests {
 
     #[test]
     fn a_wildcard_never_matches_reactors_own_messages_but_their_name_does() {
-        let rules = rules(
-            "  - { name: all, on: '**', do: h }\n  - { name: own, on: reactor.reaction.*, do: h }\n",
-        );
+        let rules = rules("  - { name: all, on: '**', do: h }\n  - { name: own, on: reactor.reaction.*, do: h }\n");
         assert_eq!(matching(&rules, "reactor.reaction.failed", json!({})), vec![("own".into(), Some("own".into()))]);
         assert_eq!(matching(&rules, "a.b", json!({})), vec![("all".into(), Some("all".into()))]);
         assert!(rules.wants("x.y") && rules.wants("reactor.reaction.done") && !rules.wants("reactor.other"));
@@ -199,4 +197,45 @@ mod tests {
             assert_eq!(matching(&rules, "a", json!({"user": user})), vec![("r".to_owned(), None)], "{user:?}");
         }
     }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec(("[abn]|[a-c]{2}|.{0,4}", inner), 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_a_rule_panic(body in any_json()) {
+            let rules = rules(HOSTILE);
+            let message = message("x.y", body);
+            for decision in rules.decide(&message) {
+                let _ = rules.params(&decision.rule, &[&message]);
+            }
+            let _ = super::super::explain::explain(&rules, &message);
+        }
+    }
+
+    const HOSTILE: &str = r#"  - { name: '1', do: h, on: '**', where: { a.b: [1, x] }, key: "{{lower msg.a}}{{length msg.b}}" }
+  - { name: '2', do: h, on: '**', when: "msg.a + msg.b > msg.n || -msg.a == 1" }
+  - { name: '3', do: h, on: '**', when: "msg.a.exists(x, x in msg.b) && msg.a[0] / msg.b[0] == msg.n % 2" }
+  - { name: '4', do: h, on: '**', when: "int(msg.a) > 1 || string(msg.b).matches(msg.a) || size(msg.n) == 1" }
+  - name: '5'
+    do: h
+    on: '**'
+    key: "{{default msg.n 'x'}}"
+    with: { a: "{{join (sort (unique (flatten msg.a))) msg.b}}", b: ["{{split msg.n msg.a}}"] }
+"#;
 }

@@ -15,21 +15,21 @@ pub mod condition;
 pub mod diagnostics;
 pub mod explain;
 pub mod file;
-pub mod matcher;
-pub mod scope;
-pub mod site;
-pub mod template;
-#[cfg(test)]
-pub(crate) mod testkit;
 mod lower;
 mod lower_bus;
 mod lower_handler;
 mod lower_rule;
 mod lower_test;
+pub mod matcher;
 pub mod node;
 mod node_errors;
 mod reach;
 pub mod schema;
+pub mod scope;
+pub mod site;
+pub mod template;
+#[cfg(test)]
+pub(crate) mod testkit;
 mod text_place;
 pub mod topic;
 pub mod words;

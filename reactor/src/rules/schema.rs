@@ -60,7 +60,7 @@ fn shape(of: &Shape) -> Value {
         Shape::List(inner) => json!({"type": "array", "items": block(inner)}),
         Shape::Named(inner) => json!({"type": "object", "additionalProperties": shape(inner)}),
         Shape::OrBlock(other, inner) => json!({"anyOf": [shape(other), block(inner)]}),
-        Shape::Handler => json!({"oneOf": [block(&EXEC), block(&USE)]}),
+        Shape::Handler => json!({"anyOf": [block(&EXEC), block(&USE)], "not": {"required": ["exec", "use"]}}),
     }
 }
 

@@ -16,9 +16,9 @@ pub fn inside(source: &str, node: &Node, offset: usize, len: usize) -> Span {
     let Some(written) = source.get(start..start + whole.len as usize) else { return whole };
     let content = match style {
         Style::Alias => return whole,
-        Style::Plain => 0,
+        // The parser's span of a block begins behind its header.
+        Style::Plain | Style::Block => 0,
         Style::Single | Style::Double => 1,
-        Style::Block => written.find('\n').map_or(written.len(), |newline| newline + 1),
     };
     let ink_before = |bytes: usize| ink(text.get(..bytes).unwrap_or(text));
     let (first, last) = (ink_before(offset), ink_before((offset + len).min(text.len())));

@@ -104,7 +104,8 @@ pub static SITE: Block = block(
     "a site",
     &[
         must("version", Shape::Version, "the version of this format: 1"),
-        word("bus", Shape::Named(&Shape::Block(&BUS)), "where messages come from and go to, by name").also(&["buses"]),
+        word("bus", Shape::Named(&Shape::Block(&BUS)), "where messages come from and go to, by name")
+            .also(&["buses", "busses"]),
         word("journal", Shape::Block(&JOURNAL), "what is kept, and how long"),
         word("handlers", Shape::Named(&Shape::Handler), "what can be done, by name").also(&["handler"]),
         word("defaults", Shape::Block(&DEFAULTS), "limits of every rule that does not give its own").also(&["default"]),
@@ -117,26 +118,17 @@ pub static SITE: Block = block(
 pub static BUS: Block = block(
     "a bus",
     &[
-        word(
-            "fedmsg",
-            Shape::OrBlock(&Shape::Texts, &FEDMSG),
-            "the fedmsg publishers to listen to, as tcp://host:port",
-        )
-        .also(&["addresses", "endpoints", "listen", "subscribe"]),
+        word("fedmsg", Shape::Texts, "the fedmsg publishers to listen to, as tcp://host:port").also(&[
+            "addresses",
+            "endpoints",
+            "listen",
+            "subscribe",
+        ]),
         word("topics", Shape::Texts, "topic prefixes to subscribe to; without it, what the rules need")
             .also(&["prefixes"]),
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
-    ],
-);
-
-/// `bus.NAME.fedmsg` as a map: for a later version.
-pub static FEDMSG: Block = block(
-    "`fedmsg`",
-    &[
-        word("dns", Shape::Text, "not in this version: list the addresses"),
-        word("config", Shape::Text, "not in this version: list the addresses"),
     ],
 );
 
@@ -146,7 +138,8 @@ pub static TRUST: Block = block(
     &[
         word("x509", Shape::Block(&X509), "signatures by X.509 certificates").also(&["ca", "certificates"]),
         word("gpg", Shape::Block(&GPG), "signatures by GPG keys").also(&["pgp", "keys"]),
-        word("policy", Shape::Named(&Shape::Signers), "topic → who may say it (certificate CN or GPG fingerprint)"),
+        word("policy", Shape::Named(&Shape::Signers), "topic → who may say it (certificate CN or GPG fingerprint)")
+            .also(&["policies", "allow"]),
         word(
             "unlisted",
             Shape::OneOf(&["refuse", "accept"]),
@@ -261,7 +254,7 @@ pub static DEFAULTS: Block = block(
     "`defaults`",
     &[
         word("timeout", Shape::Duration, "how long one plan or one apply may take (default 1m)"),
-        word("retry", Shape::Block(&RETRY), "when to try again"),
+        word("retry", Shape::Block(&RETRY), "when to try again").also(&["retries"]),
         word("guard", Shape::Block(&GUARD), "what a plan may do without a person"),
         word("mode", Shape::OneOf(&["plan", "apply"]), "plan: say what would change; apply (default): make it so"),
     ],
@@ -448,9 +441,8 @@ impl Shape {
             Self::Scalars => "a text, a number, true, false, or a list of those".into(),
             Self::Json => "a value".into(),
             Self::JsonMap => "a map".into(),
-            Self::Block(block) => format!("a map of {}", block.list()),
-            Self::List(block) => format!("a list of maps, each with {}", block.list()),
-            Self::Named(_) => "a map from names to values".into(),
+            Self::Block(_) | Self::Named(_) => "a map".into(),
+            Self::List(_) => "a list".into(),
             Self::OrBlock(shape, block) => format!("{}, or a map of {}", shape.takes(), block.list()),
             Self::Handler => "a map that begins with `exec: PROGRAM` or `use: NAME`".into(),
         }

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::connections::{Change, Connections, Event};
-use super::{ORDER_SUBSCRIBE, Order, connect};
 use super::subscriptions::{SUBSCRIPTIONS_MAX, cover};
+use super::{ORDER_SUBSCRIBE, Order, connect};
 use crate::bus::queue::{Offered, Queue};
 use crate::bus::{Counters, Wants, clock, wire};
 use crate::message::RawMessage;

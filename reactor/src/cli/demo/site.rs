@@ -22,11 +22,11 @@ const FILES: [(&str, &str, u32); 7] = [
     (ALIASES, include_str!("../../../../handlers/examples/site/aliases"), 0o644),
     (ACCOUNTS, include_str!("../../../../handlers/examples/site/accounts"), 0o644),
     (
-        "handlers/examples/site/access.d/sysadmin-web",
-        include_str!("../../../../handlers/examples/site/access.d/sysadmin-web"),
+        "handlers/examples/site/access.d/sysadmin-web.conf",
+        include_str!("../../../../handlers/examples/site/access.d/sysadmin-web.conf"),
         0o644,
     ),
-    ("handlers/examples/site/access.d/root-keepers", "toshio\n", 0o644),
+    ("handlers/examples/site/access.d/root-keepers.conf", "+:toshio:ALL\n", 0o644),
 ];
 
 /// Writes the site below `dir`, with its bus at `address`.

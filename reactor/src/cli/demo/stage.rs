@@ -117,7 +117,9 @@ impl Stage {
         let unsigned = self.envelope(&topic, &msg, |_, message| Ok(unsigned_envelope(message)))?;
         self.publisher.publish(&topic, &unsigned)?;
         // A signed message under another topic than the one it was signed for.
-        let moved = self.envelope(&format!("{PREFIX}.fas.group.member.sponsor"), &msg, |stage, message| stage.signer.envelope(message))?;
+        let moved = self.envelope(&format!("{PREFIX}.fas.group.member.sponsor"), &msg, |stage, message| {
+            stage.signer.envelope(message)
+        })?;
         self.publisher.publish(&topic, &moved)?;
         self.sent = before;
         Ok(())
@@ -139,7 +141,8 @@ impl Stage {
     /// Waits until so many messages were refused: reason and topic of each, the oldest first.
     pub fn until_refused(&self, n: usize) -> anyhow::Result<Vec<(String, String)>> {
         self.wait("the refusals", || {
-            let Answer::Refused(rows) = SqliteJournal::open_read_only(&self.state())?.ask(&Question::Refused(100))? else {
+            let Answer::Refused(rows) = SqliteJournal::open_read_only(&self.state())?.ask(&Question::Refused(100))?
+            else {
                 return Ok(None);
             };
             let mut rows: Vec<_> = rows.into_iter().map(|row| (row.reason, row.topic)).collect();

@@ -75,8 +75,23 @@ pub(super) fn parse_error(source: &str, errors: &ParseErrors) -> ExprError {
     let before: usize = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let rest = source.get(before..).unwrap_or("");
     let within: usize = rest.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
-    let message = first.msg.trim_start_matches("Syntax error: ");
-    error((before + within).min(source.len()), 0, shorten(message), hint_for(source))
+    error((before + within).min(source.len()), 0, plainly(&first.msg), hint_for(source))
+}
+
+/// The parser's words in ours: "found `)` where an expression is expected".
+fn plainly(message: &str) -> String {
+    let message = message.trim_start_matches("Syntax error: ");
+    let Some((found, wanted)) = message.strip_prefix("mismatched input '").and_then(|m| m.split_once("' expecting "))
+    else {
+        return shorten(message);
+    };
+    let found = if found == "<EOF>" { "the end".into() } else { format!("`{}`", shorten(found)) };
+    let wanted = match wanted {
+        "<EOF>" => "the end",
+        "expression" => "an expression",
+        other => other,
+    };
+    format!("found {found} where {} is expected", shorten(wanted))
 }
 
 fn hint_for(source: &str) -> Option<String> {

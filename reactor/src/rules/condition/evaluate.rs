@@ -62,11 +62,10 @@ fn explain(node: &IdedExpr, scope: &Scope, error: &ExecutionError) -> EvalError 
     if matches!(
         error,
         ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_) | ExecutionError::NoSuchOverload(_)
-    ) {
-        if let Some(missing) = paths.iter().find_map(|path| scope.get(path).err()) {
-            let hint = missing.hint.clone().or_else(|| Some(absent_hint(&paths)));
-            return EvalError { hint, ..missing };
-        }
+    ) && let Some(missing) = paths.iter().find_map(|path| scope.get(path).err())
+    {
+        let hint = missing.hint.clone().or_else(|| Some(absent_hint(&paths)));
+        return EvalError { hint, ..missing };
     }
     let values: Vec<String> = paths
         .iter()

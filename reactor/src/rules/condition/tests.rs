@@ -100,8 +100,8 @@ fn operands_that_do_not_fit_are_shown() {
 #[test]
 fn a_bad_condition_is_refused_at_its_place() {
     for (source, offset, part) in [
-        ("msg.a >", 7, ""),
-        ("msg.a == 1 and msg.b", 11, ""),
+        ("msg.a >", 7, "found the end where an expression is expected"),
+        ("msg.a == 1 and msg.b", 11, "found `and` where the end is expected"),
         ("foo.a == 1", 0, "`foo` is not known here"),
         ("msg.a == 1 && topik == 'x'", 14, "`topik` is not known"),
         ("msg.a.lower() == 'x'", 6, "no function `lower`"),
