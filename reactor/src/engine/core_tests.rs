@@ -1,6 +1,8 @@
 //! What the engine decides, without processes, clock or disk: inputs in, entries and acts out.
 
 use super::*;
+use crate::message::Topic;
+use serde_json::json;
 use crate::rules::file;
 use crate::rules::site::Site;
 
