@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::message::Topic;
-use serde_json::json;
 use crate::rules::file;
 use crate::rules::site::Site;
+use serde_json::json;
 
 const SITE: &str = r#"
 version: 1
