@@ -9,3 +9,4 @@ mod kill;
 mod publish_tail;
 mod running;
 mod vectors;
+mod whole;
