@@ -31,7 +31,15 @@ impl Daemon {
     /// # Errors
     /// When it does not; its log is in the error.
     pub fn start(reactor: &Path, rules: &str) -> Result<Self> {
-        Self::start_with(reactor, rules, &[])
+        Self::start_with(reactor, rules, &[], &std::env::temp_dir())
+    }
+
+    /// The same with its journal in `base`, for a disk of another speed.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_in(reactor: &Path, rules: &str, base: &Path) -> Result<Self> {
+        Self::start_with(reactor, rules, &[], base)
     }
 
     /// The same, reading messages from what [`Daemon::feed`] writes.
@@ -39,11 +47,11 @@ impl Daemon {
     /// # Errors
     /// As [`Daemon::start`].
     pub fn start_fed(reactor: &Path, rules: &str) -> Result<Self> {
-        Self::start_with(reactor, rules, &["--from", "-"])
+        Self::start_with(reactor, rules, &["--from", "-"], &std::env::temp_dir())
     }
 
-    fn start_with(reactor: &Path, rules: &str, more: &[&str]) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("reactor-bench").tempdir()?;
+    fn start_with(reactor: &Path, rules: &str, more: &[&str], base: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("reactor-bench").tempdir_in(base)?;
         std::fs::write(dir.path().join("rules.yaml"), rules)?;
         let log = std::fs::File::create(dir.path().join("log"))?;
         let started = Instant::now();
