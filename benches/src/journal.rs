@@ -96,7 +96,7 @@ fn ran(env: &Env) -> Result<Row> {
     let figure = count as f64 / started.elapsed().as_secs_f64();
     Ok(Row::new(BENCH, "reactions run (plan and apply), durable", figure, "/s")
         .beside(format!("starting the program twice each, {AT_ONCE} at once"), bare(env)?)
-        .note("peers: fedora-messaging + shell 136/s, Salt 19/s, ansible-rulebook 0.17/s (quoted, facts/peers.md)")
+        .note("peers: fedora-messaging + shell 136/s, Salt 19/s, ansible-rulebook 0.17/s (quoted)")
         .sane(0.01..=2.0))
 }
 

@@ -62,7 +62,7 @@ fn patterns(env: &Env, n: usize, topics: &[String]) -> Result<Row> {
     });
     let linear = nanoseconds(env, topics, |topic| patterns.iter().filter(|pattern| pattern.matches(topic)).count());
     let most = if n == 10_000 { 0.5 } else { 50.0 };
-    Ok(Row::new(BENCH, format!("a topic against {n} patterns"), indexed, "ns")
+    Ok(Row::new(BENCH, format!("a topic; patterns in the index: {n}"), indexed, "ns")
         .beside("each pattern by itself", linear)
         .sane(0.0..=most))
 }
@@ -75,7 +75,7 @@ fn decisions(env: &Env, n: usize) -> Result<Row> {
     let decided: usize = messages.iter().map(|message| rules.decide(message).len()).sum();
     let figure = nanoseconds(env, &messages, |message| rules.decide(message).len());
     let note = format!("{:.2} rules fire for a message", decided as f64 / messages.len() as f64);
-    Ok(Row::new(BENCH, format!("a message against {n} rules (topic, where, key)"), figure, "ns").note(note))
+    Ok(Row::new(BENCH, format!("a message (topic, where, key); rules: {n}"), figure, "ns").note(note))
 }
 
 fn message(n: usize, topic: &str) -> Result<Message> {

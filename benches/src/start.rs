@@ -52,12 +52,12 @@ fn one(env: &Env, rules: usize, version: f64) -> Result<Vec<Row>> {
         }
     }
     let start_up = percentile(&mut times, 0.5);
-    let rows = [Row::new(BENCH, format!("start until it answers, {rules} rules, p50 of {rounds}"), start_up, "ms")
+    let rows = [Row::new(BENCH, format!("start until it answers, p50 of {rounds}; rules: {rules}"), start_up, "ms")
         .beside("`reactor --version`", version)
         .sane(0.0..=5_000.0)];
     let idle = memory.map(|memory| {
-        Row::new(BENCH, format!("resident when idle, {rules} rules"), memory.resident_mib, "MiB")
-            .note("peers: fedmsg-hub 77, fedora-messaging 60, ansible-rulebook 121, webhook 9 (quoted, facts)")
+        Row::new(BENCH, format!("resident when idle; rules: {rules}"), memory.resident_mib, "MiB")
+            .note("peers: fedmsg-hub 77, fedora-messaging 60, ansible-rulebook 121, webhook 9 (quoted)")
     });
     Ok(rows.into_iter().chain(idle).collect())
 }

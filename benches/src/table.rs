@@ -68,7 +68,13 @@ impl Row {
     #[must_use]
     pub fn markdown(&self) -> String {
         let beside = self.beside.as_ref().map(|(what, figure)| format!("{what}: {} {}", shown(*figure), self.unit));
-        let ratio = self.ratio().map(|ratio| format!("{}×", shown(ratio)));
+        let ratio = self.ratio().map(|ratio| {
+            if ratio >= 0.1 || ratio <= 0.0 {
+                format!("{}×", shown(ratio))
+            } else {
+                format!("1/{}×", shown(1.0 / ratio))
+            }
+        });
         format!(
             "| {} | {} | {} {} | {} | {} | {} |",
             self.bench,
@@ -118,4 +124,35 @@ pub fn percentile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (values.len() as f64 * part).ceil() as usize;
     values.get(rank.clamp(1, values.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits_and_commas() {
+        let all = [0.0123, 1.5, 12.34, 123.4, 1_234.5, 1_234_567.8].map(shown);
+        assert_eq!(all, ["0.012", "1.50", "12.3", "123", "1,234", "1,234,568"]);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let mut values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!([0.5, 0.99, 1.0].map(|part| percentile(&mut values, part)), [100.0, 198.0, 200.0]);
+        assert!(percentile(&mut [], 0.5).is_nan());
+    }
+
+    #[test]
+    fn a_ratio_out_of_its_bounds_is_wrong() {
+        let row = Row::new("b", "w", 10.0, "/s").beside("p", 100.0);
+        assert_eq!(row.ratio(), Some(0.1));
+        assert_eq!(row.clone().sane(0.05..=1.0).wrong(), None);
+        assert!(row.sane(0.5..=1.0).wrong().is_some_and(|wrong| wrong.contains("0.100")));
+    }
+
+    #[test]
+    fn what_can_not_be_measured_has_no_ratio() {
+        assert_eq!(Row::new("b", "w", 10.0, "µs").beside("p", 0.0).ratio(), None);
+    }
 }
