@@ -190,12 +190,12 @@ proptest! {
         let mut ran: HashMap<u8, Vec<String>> = HashMap::new();
         let mut running: Vec<(u8, String)> = Vec::new();
         let key_of = |id: &str| id.split('-').next().and_then(|k| k.parse::<u8>().ok()).unwrap_or(0);
-        let mut begin = |lanes: &mut Lanes, running: &mut Vec<(u8, String)>, now| {
+        let begin = |lanes: &mut Lanes, running: &mut Vec<(u8, String)>, now| {
             for id in lanes.start(now, room.saturating_sub(running.len())) {
                 assert!(running.iter().all(|(key, _)| *key != key_of(&id)), "two at once in a lane");
                 running.push((key_of(&id), id));
             }
-            assert!(running.len() <= room.min(3).max(1));
+            assert!(running.len() <= room.clamp(1, 3));
         };
         for (n, (what, key)) in steps.iter().enumerate() {
             let now = at(n as i64);

@@ -88,6 +88,8 @@ rules:
         file = dir.join("effects").display()
     );
     std::fs::write(dir.join("rules.yaml"), site).expect("the site");
+    // To the handler a file that is not there is unknown, not empty.
+    std::fs::write(dir.join("effects"), "").expect("the target");
 }
 
 fn write_messages(dir: &Path, messages: usize) {

@@ -298,7 +298,7 @@ fn a_handler_that_a_killed_daemon_left_running_is_ended_before_its_repetition_st
         // The first one would apply for ever; it also starts a child in another session.
         let apply = format!(
             "if [[ ! -e {pids} ]]; then setsid sleep 600 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; sleep 600; fi; \
-             for pid in $(cat {pids}); do kill -0 $pid 2>/dev/null && echo $pid > {go}; done; echo \"$change\"",
+             for pid in $(cat {pids}); do state=$(cut -d' ' -f3 /proc/$pid/stat 2>/dev/null); [[ -z $state || $state == Z ]] || echo $pid > {go}; done; echo \"$change\"",
             pids = pids.display(),
             go = go.display()
         );

@@ -73,11 +73,15 @@ fn ask_handlers(loaded: &mut Loaded) -> anyhow::Result<()> {
     let mut found = Vec::new();
     for handler in site.handlers.values() {
         match runtime.block_on(runner.describe(handler)) {
-            Err(failure) => found.push((handler.place.clone(), failure.message().to_owned(), failure.hint().map(str::to_owned))),
+            Err(failure) => {
+                found.push((handler.place.clone(), failure.message().to_owned(), failure.hint().map(str::to_owned)))
+            }
             Ok(describe) => {
                 let rules = site.rules.iter().filter(|rule| rule.handler == handler.name);
                 found.extend(rules.flat_map(|rule| {
-                    unfit(rule, &describe).into_iter().map(|why| (rule.place.clone(), format!("`with` of `{}`: {why}", rule.name), None))
+                    unfit(rule, &describe)
+                        .into_iter()
+                        .map(|why| (rule.place.clone(), format!("`with` of `{}`: {why}", rule.name), None))
                 }));
             }
         }

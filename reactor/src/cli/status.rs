@@ -61,32 +61,7 @@ fn tell(status: &Value) -> String {
         "  {} messages received and not yet in the journal: a kill now would lose them\n",
         n("lost_if_killed_now")
     ));
-    for bus in status["buses"].as_array().into_iter().flatten() {
-        let n = |name: &str| bus[name].as_u64().unwrap_or(0);
-        text.push_str(&format!(
-            "  bus {}: {} received, {} unwanted, {} queued; connected {}×, lost {}×",
-            bus["name"].as_str().unwrap_or(""),
-            n("received"),
-            n("unwanted"),
-            n("queued"),
-            n("connects"),
-            n("disconnects")
-        ));
-        if n("malformed") > 0 {
-            text.push_str(&format!(", {} malformed", n("malformed")));
-        }
-        if n("stalls") > 0 {
-            text.push_str(&format!(
-                ", its queue was full {}× for {} ms: publishers may have dropped messages then",
-                n("stalls"),
-                n("stalled_ms")
-            ));
-        }
-        text.push('\n');
-        for problem in bus["problems"].as_array().into_iter().flatten() {
-            text.push_str(&format!("    problem: {}\n", problem.as_str().unwrap_or("")));
-        }
-    }
+    status["buses"].as_array().into_iter().flatten().for_each(|bus| text.push_str(&tell_bus(bus)));
     if n("refused") > 0 {
         text.push_str(&format!("  {} messages refused since the start: reactor list --refused\n", n("refused")));
     }
@@ -113,5 +88,34 @@ fn tell(status: &Value) -> String {
         journal["bytes"].as_u64().unwrap_or(0) / 1024,
         status["plan_sandbox"].as_str().unwrap_or("")
     ));
+    text
+}
+
+fn tell_bus(bus: &Value) -> String {
+    let mut text = String::new();
+    let n = |name: &str| bus[name].as_u64().unwrap_or(0);
+    text.push_str(&format!(
+        "  bus {}: {} received, {} unwanted, {} queued; connected {}×, lost {}×",
+        bus["name"].as_str().unwrap_or(""),
+        n("received"),
+        n("unwanted"),
+        n("queued"),
+        n("connects"),
+        n("disconnects")
+    ));
+    if n("malformed") > 0 {
+        text.push_str(&format!(", {} malformed", n("malformed")));
+    }
+    if n("stalls") > 0 {
+        text.push_str(&format!(
+            ", its queue was full {}× for {} ms: publishers may have dropped messages then",
+            n("stalls"),
+            n("stalled_ms")
+        ));
+    }
+    text.push('\n');
+    for problem in bus["problems"].as_array().into_iter().flatten() {
+        text.push_str(&format!("    problem: {}\n", problem.as_str().unwrap_or("")));
+    }
     text
 }

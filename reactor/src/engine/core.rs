@@ -9,18 +9,15 @@ use std::time::Duration;
 
 use handler_api::{Change, Failure, Params};
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::folded::Folded;
 use super::ids::Ids;
-use super::redact::redacted;
-use crate::guard::{self, Verdict};
 use crate::journal::{Entry, ReactionId, ReactionRow, State, Story};
-use crate::lanes::{LaneId, Lanes, Offer, Offered, Outcome, Restored, retry_at};
-use crate::message::{Message, Topic};
+use crate::lanes::{LaneId, Lanes, Offer, Offered, Restored};
+use crate::message::Message;
 use crate::rules::matcher::{Decision, Rules};
 use crate::rules::scope::EvalError;
-use crate::rules::site::{HandlerConfig, Mode, On, Rule};
+use crate::rules::site::{HandlerConfig, On, Rule};
 use crate::trust::Verified;
 
 /// What must happen after the entries of a turn are durable.
@@ -329,176 +326,6 @@ impl Core {
         })
     }
 
-    /// A plan has come back, or could not be made.
-    pub fn planned(&mut self, now: Timestamp, run: Run, result: Result<Vec<Change>, Failure>, turn: &mut Turn) {
-        let id = run.id.clone();
-        let Some(live) = self.live.get_mut(&id) else { return };
-        let plan = match result {
-            Ok(plan) => plan,
-            Err(failure) => return self.missed(now, &run, failure, turn),
-        };
-        let seen: Vec<Change> = plan.iter().map(redacted).collect();
-        let verdict = guard::check(&seen, run.rule.guard, live.row.approved.as_deref());
-        let size = guard::size(&seen);
-        live.row.plan = seen;
-        turn.story(&id, now, "planned", &format!("{} changes, {} of them deletes", size.changes, size.deletes));
-        if plan.is_empty() {
-            return self.over(now, &id, State::Done, Some("nothing to do: it is true already"), None, turn);
-        }
-        if run.rule.mode == Mode::Plan {
-            return self.over(now, &id, State::Planned, Some("mode: plan; nothing was changed"), None, turn);
-        }
-        match verdict {
-            Verdict::Hold { reason } => self.hold(now, &run, &reason, turn),
-            Verdict::Pass => {
-                live.row.state = State::Applying;
-                live.row.updated = now;
-                turn.story(&id, now, "applying", &format!("try {}", run.attempt));
-                turn.entries.push(Entry::Update(Box::new(live.row.clone())));
-                turn.acts.push(Act::Apply(Box::new(run), plan));
-            }
-        }
-    }
-
-    fn hold(&mut self, now: Timestamp, run: &Run, reason: &str, turn: &mut Turn) {
-        let id = run.id.as_str();
-        let hint =
-            format!("look at it with `reactor show {id}`, then type: reactor approve {id}   (or: reactor drop {id})");
-        tracing::warn!(rule = %run.rule.name, key = %run.key, reaction = id, why = run.rule.why, "held: {reason}; {hint}");
-        if let Some(live) = self.live.get_mut(id) {
-            live.row.state = State::Held;
-            live.row.updated = now;
-            live.row.reason = Some(reason.to_owned());
-            live.row.hint = Some(hint);
-            turn.story(id, now, "held", reason);
-            turn.entries.push(Entry::Update(Box::new(live.row.clone())));
-        }
-        self.lanes.finish(id, Outcome::Held);
-        self.announce(now, id, turn);
-    }
-
-    /// A change was made on a target.
-    pub fn changed(&mut self, now: Timestamp, id: &str, change: &Change, turn: &mut Turn) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        let change = redacted(change);
-        live.row.done.push(change.clone());
-        turn.entries.push(Entry::ChangeDone { reaction: id.to_owned(), change, at: now });
-    }
-
-    /// An apply has ended; a warning (undone though exit 0) goes into the story.
-    pub fn applied(&mut self, now: Timestamp, run: &Run, result: Applied, turn: &mut Turn) {
-        match result {
-            Ok(warning) => {
-                if let Some(warning) = &warning {
-                    tracing::warn!(rule = %run.rule.name, key = %run.key, reaction = run.id, "{warning}");
-                }
-                self.over(now, &run.id, State::Done, warning.as_deref(), None, turn);
-            }
-            Err(failure) => self.missed(now, run, failure, turn),
-        }
-    }
-
-    /// A try has failed: again later, or never.
-    fn missed(&mut self, now: Timestamp, run: &Run, failure: Failure, turn: &mut Turn) {
-        let chance = self.ids.chance();
-        let Some(live) = self.live.get_mut(&run.id) else { return };
-        let (reason, hint, at) = match failure {
-            Failure::Permanent { message, hint } => (message, hint, None),
-            Failure::Retry { message, hint, after } => {
-                let at = retry_at(now, &run.rule.retry, live.row.attempts, after, chance);
-                (message, hint, at)
-            }
-        };
-        let Some(at) = at else {
-            return self.over(now, &run.id, State::Failed, Some(&reason), hint.as_deref(), turn);
-        };
-        self.complain(run, &reason, hint.as_deref(), "will be tried again");
-        let Some(live) = self.live.get_mut(&run.id) else { return };
-        live.row.repeated = if live.row.reason.as_ref() == Some(&reason) { live.row.repeated + 1 } else { 1 };
-        live.row.state = State::Waiting;
-        live.row.updated = now;
-        live.row.not_before = at;
-        turn.story(&run.id, now, "retry", &reason);
-        live.row.reason = Some(reason);
-        live.row.hint = hint;
-        turn.entries.push(Entry::Update(Box::new(live.row.clone())));
-        self.lanes.finish(&run.id, Outcome::Again(at));
-    }
-
-    fn complain(&mut self, run: &Run, reason: &str, hint: Option<&str>, then: &str) {
-        if let Some(times) = self.folded.again(&run.rule.name, reason) {
-            let why = run.rule.why.as_deref();
-            tracing::warn!(rule = %run.rule.name, why, key = %run.key, reaction = run.id, times, hint, "{then}: {reason}");
-        }
-    }
-
-    /// Ends a reaction for good, and says so to whoever has a rule for it.
-    fn over(
-        &mut self,
-        now: Timestamp,
-        id: &str,
-        state: State,
-        reason: Option<&str>,
-        hint: Option<&str>,
-        turn: &mut Turn,
-    ) {
-        let Some(live) = self.live.get_mut(id) else { return };
-        live.row.state = state;
-        live.row.updated = now;
-        live.row.reason = reason.map(str::to_owned);
-        live.row.hint = hint.map(str::to_owned);
-        turn.story(id, now, state.word(), reason.unwrap_or(""));
-        turn.entries.push(Entry::Update(Box::new(live.row.clone())));
-        if state == State::Failed {
-            self.failed += 1;
-            let rule = live.row.rule.clone();
-            if let Some(times) = self.folded.again(&rule, reason.unwrap_or("")) {
-                let why = self.rules.rule(&rule).and_then(|r| r.why.clone());
-                tracing::error!(
-                    rule,
-                    why,
-                    key = live.row.key,
-                    reaction = id,
-                    times,
-                    hint,
-                    "failed: {}",
-                    reason.unwrap_or("")
-                );
-            }
-        }
-        self.lanes.finish(id, Outcome::Over);
-        self.announce(now, id, turn);
-        self.live.remove(id);
-    }
-
-    /// Publishes an outcome as a message of our own, unless it was led to by one: so there are no loops.
-    fn announce(&mut self, now: Timestamp, id: &str, turn: &mut Turn) {
-        let Some(live) = self.live.get(id).filter(|live| !live.internal) else { return };
-        let Some(word) = live.row.state.announced() else { return };
-        let Ok(topic) = Topic::new(&format!("reactor.reaction.{word}")) else { return };
-        if !self.rules.wants(topic.as_str()) {
-            return;
-        }
-        let row = &live.row;
-        let message = Verified::internal(Message {
-            id: format!("reactor-{id}-{word}-{}", now.as_microsecond()),
-            topic,
-            sent: now,
-            bus: "reactor".into(),
-            signer: "reactor".into(),
-            body: json!({
-                "reaction": id, "rule": row.rule, "handler": row.handler, "key": row.key, "state": row.state,
-                "attempts": row.attempts, "reason": row.reason, "hint": row.hint, "changes": row.plan.len(),
-                "done": row.done.len(), "messages": live.messages.iter().map(|m| &m.id).collect::<Vec<_>>(),
-            }),
-            headers: serde_json::Map::new(),
-        });
-        let decisions = self.rules.decide(message.get());
-        if !decisions.is_empty() {
-            self.message(now, message.get(), decisions, turn);
-        }
-    }
-
     /// Starts nothing any more; what runs may end.
     pub const fn drain(&mut self) {
         self.draining = true;
@@ -531,6 +358,8 @@ impl Core {
     }
 }
 
+#[path = "outcomes.rs"]
+mod outcomes;
 #[path = "people.rs"]
 mod people;
 pub use people::Decided;

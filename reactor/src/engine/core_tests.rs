@@ -1,8 +1,10 @@
 //! What the engine decides, without processes, clock or disk: inputs in, entries and acts out.
 
 use super::*;
+use crate::message::Topic;
 use crate::rules::file;
 use crate::rules::site::Site;
+use serde_json::json;
 
 const SITE: &str = r#"
 version: 1

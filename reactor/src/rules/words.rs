@@ -228,7 +228,11 @@ pub static USE: Block = Block {
                 Shape::Text,
                 "the built-in handler; every word that is not listed here is one of its own settings",
             ),
-            word("env", Shape::Named(&Shape::Text), "environment variables added to the clean environment; a value that begins with ./ is a path beside this file"),
+            word(
+                "env",
+                Shape::Named(&Shape::Text),
+                "environment variables added to the clean environment; a value that begins with ./ is a path beside this file",
+            ),
             word(
                 "secrets",
                 Shape::Named(&Shape::OrBlock(&Shape::Text, &SECRET)),
