@@ -180,18 +180,33 @@ async fn a_publisher_whose_frame_breaks_every_limit_is_heard_again() {
     assert_eq!(next(&mut source).await.body, b"{}");
 }
 
-#[tokio::test]
-async fn a_port_where_something_else_answered_for_a_while_is_heard_later() {
+/// Something that is not a publisher answers on a port for a while; then the publisher is there.
+async fn heard_after(said: &[u8]) {
     let port = free_port();
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).expect("bound");
     let mut source = listen_to(&[port], &[""]);
     let (mut stranger, _) = listener.accept().expect("a connection");
-    stranger.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").expect("written");
+    stranger.write_all(said).expect("written");
+    stranger.shutdown(std::net::Shutdown::Write).expect("ended");
+    // Until our side hangs up, whether it says goodbye or not.
     while stranger.read(&mut [0; 1_024]).is_ok_and(|read| read > 0) {}
     drop((stranger, listener));
     let socket = bare_publisher(&zmq::Context::new(), port);
     socket.send_multipart(["t", "{}"], 0).expect("sent");
     assert_eq!(next(&mut source).await.topic, "t");
+}
+
+#[tokio::test]
+async fn a_port_where_something_else_answered_for_a_while_is_heard_later() {
+    heard_after(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_port_that_spoke_zeromq_wrongly_for_a_while_is_heard_later() {
+    // The greeting of ZMTP 3.0 (RFC 23), and a message where the READY command should be.
+    let mut said = [&b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x00NULL"[..], &[0; 48]].concat();
+    said.extend_from_slice(b"\x00\x05hello");
+    heard_after(&said).await;
 }
 
 #[test]

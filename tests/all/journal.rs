@@ -24,7 +24,7 @@ const WRITER_DIRECTORY: &str = "REACTOR_TEST_JOURNAL_WRITER";
 /// How often the writer is killed.
 const KILLS: u64 = 25;
 /// The latest moment of a kill after the writer's first acknowledgement, in microseconds.
-const KILL_AFTER_US_MAX: u64 = 60_000;
+const KILL_AFTER_US_MAX: u64 = 30_000;
 /// Reactions in a batch, each with its message and two lines more.
 const BATCH_REACTIONS: u64 = 40;
 
@@ -156,7 +156,6 @@ fn after_kill_9_every_acknowledged_batch_is_there_and_none_by_half() {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let after = Duration::from_micros((random >> 33) % KILL_AFTER_US_MAX);
         let last = write_and_kill(directory.path(), after);
-        // The next daemon's view, and that of a reader beside it.
         let journal = SqliteJournal::open(directory.path()).unwrap();
         let found = whole_batches(&journal);
         let number = found.len() as u64;
@@ -164,8 +163,6 @@ fn after_kill_9_every_acknowledged_batch_is_there_and_none_by_half() {
         assert!(number > last, "after kill {kill}: batch {last} was acknowledged, {number} are there");
         assert!(number <= last + 2, "after kill {kill}: more than the one batch under way");
         unacknowledged += number - (last + 1);
-        let reader = SqliteJournal::open_read_only(directory.path()).unwrap();
-        assert_eq!(whole_batches(&reader).len() as u64, number);
     }
     println!("{KILLS} kills; {unacknowledged} batches were written but not yet acknowledged");
 }

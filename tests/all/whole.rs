@@ -77,7 +77,8 @@ fn a_real_signed_message_through_a_real_relay_changes_a_file_and_kill_9_loses_no
     meet(&mut publisher, dir, &scratch);
 
     for n in 0..USERS {
-        publisher.publish("user.update", &json!({"user": format!("user{n}"), "address": format!("user{n}@example.org")}));
+        publisher
+            .publish("user.update", &json!({"user": format!("user{n}"), "address": format!("user{n}@example.org")}));
     }
     // Only what is in the journal survives a kill: the bus keeps nothing.
     wait_until("all messages are journaled", LONG, || {

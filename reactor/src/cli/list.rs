@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 
 use super::print::{ago, change, clean, colour, cut, summary, time, value};
@@ -16,9 +16,9 @@ use crate::journal::{Answer, Filter, Journal, Question, ReactionRow, RefusedRow,
          reactor list --rule 'ssh key changed' --format json
          reactor list --refused")]
 pub struct ListArgs {
-    /// Only these states [default: all]
-    #[arg(value_enum, value_name = "STATE")]
-    pub states: Vec<StateArg>,
+    /// Only these: waiting, applying, held, done, planned, failed, dropped [default: all]
+    #[arg(value_parser = state, value_name = "STATE")]
+    pub states: Vec<State>,
     /// Only of this rule
     #[arg(long)]
     pub rule: Option<String>,
@@ -39,37 +39,9 @@ pub struct ShowArgs {
     pub id: String,
 }
 
-/// A state on the command line.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum StateArg {
-    /// In its lane
-    Waiting,
-    /// Its apply has begun
-    Applying,
-    /// Waits for a person
-    Held,
-    /// Made true
-    Done,
-    /// Planned only
-    Planned,
-    /// Dead letter
-    Failed,
-    /// Dropped by a person
-    Dropped,
-}
-
-impl From<StateArg> for State {
-    fn from(state: StateArg) -> Self {
-        match state {
-            StateArg::Waiting => Self::Waiting,
-            StateArg::Applying => Self::Applying,
-            StateArg::Held => Self::Held,
-            StateArg::Done => Self::Done,
-            StateArg::Planned => Self::Planned,
-            StateArg::Failed => Self::Failed,
-            StateArg::Dropped => Self::Dropped,
-        }
-    }
+fn state(word: &str) -> Result<State, String> {
+    let words = State::ALL.map(State::word).join(", ");
+    State::ALL.into_iter().find(|state| state.word() == word).ok_or_else(|| format!("the states are {words}"))
 }
 
 /// Prints the reactions, one a line.
@@ -81,12 +53,7 @@ pub fn list(args: ListArgs, common: &Common) -> anyhow::Result<ExitCode> {
     if args.refused {
         return refused(&journal, args.at_most, common);
     }
-    let filter = Filter {
-        states: args.states.into_iter().map(State::from).collect(),
-        rule: args.rule,
-        id_prefix: None,
-        at_most: args.at_most,
-    };
+    let filter = Filter { states: args.states, rule: args.rule, id_prefix: None, at_most: args.at_most };
     let Answer::Reactions(rows) = journal.ask(&Question::List(filter))? else { return Ok(ExitCode::SUCCESS) };
     let now = now();
     for row in &rows {

@@ -1,44 +1,53 @@
 //! `reactor status`: what is running, waiting, held, failed; and what a kill would lose now.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::print::{ago, clean};
-use super::{Common, Format, now, out};
+use super::{Common, Format, NO, now, out};
 use crate::engine::control::{Asked, ask};
 use crate::journal::sqlite::SqliteJournal;
-use crate::journal::{Answer, Journal, Question};
+use crate::journal::{Answer, Counts, Journal, Question};
 
-/// Asks the daemon; without one, says so and counts what the journal holds.
+/// Asks the daemon for what only it knows, and counts what the journal holds; without a daemon, says so.
 ///
 /// # Errors
 /// When neither a daemon nor a journal is there.
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let state = common.state_dir();
-    match super::runtime()?.block_on(ask(&state, &Asked::Status)) {
-        Ok(answered) => {
-            for wrong in &answered.wrong {
-                eprintln!("error: {wrong}");
-            }
-            if let Some(status) = answered.status {
-                out(&if common.format == Format::Json { status.to_string() } else { tell(&status) });
-            }
-            Ok(if answered.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::NO) })
-        }
-        Err(no_daemon) => {
-            let journal = SqliteJournal::open_read_only(&state).map_err(|_| no_daemon)?;
-            let Answer::Counts(counts) = journal.ask(&Question::Counts)? else { return Ok(ExitCode::SUCCESS) };
-            if common.format == Format::Json {
-                out(&serde_json::json!({"running": null, "journal": counts}).to_string());
-            } else {
-                out(&format!("no daemon runs here; the journal in {} holds", state.display()));
-                counts.by_state.iter().for_each(|(state, n)| out(&format!("  {:<9} {n}", state.word())));
-                out(&format!("  {:<9} {}", "messages", counts.messages));
-            }
-            Ok(ExitCode::from(super::NO))
-        }
+    let asked = super::runtime()?.block_on(ask(&state, &Asked::Status));
+    let counts = match (SqliteJournal::open_read_only(&state), &asked) {
+        (Ok(journal), _) => match journal.ask(&Question::Counts)? {
+            Answer::Counts(counts) => counts,
+            _ => Counts::default(),
+        },
+        (Err(_), Err(_)) => return asked.map(|_| ExitCode::from(NO)),
+        (Err(no_journal), Ok(_)) => return Err(no_journal.into()),
+    };
+    let (status, wrong) = match asked {
+        Ok(answered) => (answered.status, answered.wrong),
+        Err(_) => (None, Vec::new()),
+    };
+    wrong.iter().for_each(|wrong| eprintln!("error: {wrong}"));
+    let runs = status.is_some();
+    if common.format == Format::Json {
+        let mut whole = status.unwrap_or_else(|| json!({"running": null}));
+        whole["journal"] = json!(counts);
+        out(&whole.to_string());
+    } else {
+        status.iter().for_each(|status| out(&tell(status)));
+        out(&tell_journal(&counts, runs, &state));
     }
+    Ok(if runs && wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
+
+fn tell_journal(counts: &Counts, runs: bool, state: &Path) -> String {
+    let by_state: Vec<String> = counts.by_state.iter().map(|(state, n)| format!("{n} {}", state.word())).collect();
+    let head =
+        if runs { "  journal".to_owned() } else { format!("no daemon runs here; the journal in {}", state.display()) };
+    format!("{head}: {} messages, {} KiB; reactions: {}", counts.messages, counts.bytes / 1024, by_state.join(", "))
 }
 
 fn tell(status: &Value) -> String {
@@ -51,11 +60,10 @@ fn tell(status: &Value) -> String {
         n("rules")
     );
     text.push_str(&format!(
-        "  {} running, {} waiting, {} held, {} failed\n",
+        "  {} running, {} waiting, {} held\n",
         n("running"),
         n("waiting"),
         status["held"].as_array().map_or(0, Vec::len),
-        n("failed")
     ));
     text.push_str(&format!(
         "  {} messages received and not yet in the journal: a kill now would lose them\n",
@@ -81,13 +89,7 @@ fn tell(status: &Value) -> String {
             of("id")
         ));
     }
-    let journal = &status["journal"];
-    text.push_str(&format!(
-        "  journal: {} messages, {} KiB; plan runs {}",
-        journal["messages"].as_u64().unwrap_or(0),
-        journal["bytes"].as_u64().unwrap_or(0) / 1024,
-        status["plan_sandbox"].as_str().unwrap_or("")
-    ));
+    text.push_str(&format!("  plan runs {}", status["plan_sandbox"].as_str().unwrap_or("")));
     text
 }
 

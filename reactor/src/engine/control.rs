@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use super::core::{Decided, Turn};
 use super::daemon::Health;
 use super::{Engine, Input};
-use crate::journal::{Answer, Counts, Filter, Question, Story};
+use crate::journal::{Answer, Filter, Question, Story};
 
 /// The socket's name in the state directory.
 pub const SOCKET: &str = "control.sock";
@@ -166,7 +166,7 @@ pub async fn ask(state: &Path, asked: &Asked) -> anyhow::Result<Answered> {
 impl Engine {
     pub(super) async fn answer(&mut self, now: Timestamp, asked: Asked, by: &str, turn: &mut Turn) -> Answered {
         let decided: Vec<Decided> = match asked {
-            Asked::Status => return Answered { status: Some(self.status(now).await), ..Answered::default() },
+            Asked::Status => return Answered { status: Some(self.status(now)), ..Answered::default() },
             Asked::Approve { ids } => {
                 self.each(
                     ids,
@@ -248,11 +248,8 @@ impl Engine {
         }
     }
 
-    async fn status(&self, now: Timestamp) -> Value {
-        let counts = match self.journal.ask(Question::Counts).await {
-            Ok(Answer::Counts(counts)) => counts,
-            _ => Counts::default(),
-        };
+    /// What only the running daemon knows; what is in the journal the command line counts itself.
+    fn status(&self, now: Timestamp) -> Value {
         let parts = &self.daemon;
         let from = parts.from.iter().map(|counters| ("--from".to_owned(), counters.as_ref(), Vec::new()));
         let buses = parts.buses.iter().map(|bus| (bus.name().to_owned(), bus.counters(), bus.problems(now)));
@@ -266,16 +263,12 @@ impl Engine {
             "started": parts.started, "reloaded": parts.reloaded, "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"), "rules": self.core.rules.all().len(),
             "running": self.core.lanes.running(), "waiting": self.core.lanes.waiting(), "held": held,
-            "paused": self.core.paused(), "failed": count(&counts, crate::journal::State::Failed),
+            "paused": self.core.paused(),
             "lost_if_killed_now": queued + self.gauge.in_hand.load(Ordering::Relaxed),
-            "buses": buses, "refused": parts.health.refused.load(Ordering::Relaxed), "journal": counts,
+            "buses": buses, "refused": parts.health.refused.load(Ordering::Relaxed),
             "plan_sandbox": self.runner.sandbox(),
         })
     }
-}
-
-fn count(counts: &Counts, state: crate::journal::State) -> u64 {
-    counts.by_state.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
 }
 
 fn bus_status(name: &str, counters: &crate::bus::Counters, problems: &[String]) -> Value {

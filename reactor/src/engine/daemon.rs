@@ -218,7 +218,9 @@ fn file_judge(path: &std::path::Path) -> Judge {
     let name = if path.as_os_str() == "-" { "stdin".into() } else { path.display().to_string() };
     Arc::new(move |raw, now| {
         let id = jsonl::fallback_id(&name, raw.token, &raw.body);
-        trust::local(&raw.body, &name, &id, now).map_err(|reason| Refusal { reason, signer: None })
+        let at = format!("{name}:{}", raw.token);
+        trust::local(&raw.body, &name, &id, now)
+            .map_err(|reason| Refusal { reason: reason.replacen(&name, &at, 1), signer: None })
     })
 }
 

@@ -26,6 +26,7 @@ impl Core {
             return Err(format!("{id} is not held, it is {}", live.row.state.word()));
         }
         live.row.approved = Some(live.row.plan.clone());
+        live.row.attempts = 0;
         live.row.state = State::Waiting;
         live.row.not_before = now;
         live.row.decided(now, by);

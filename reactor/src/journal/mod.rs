@@ -50,6 +50,10 @@ pub enum State {
 }
 
 impl State {
+    /// All of them, in the order of a reaction's life.
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Applying, Self::Held, Self::Done, Self::Planned, Self::Failed, Self::Dropped];
+
     /// Whether nothing more happens to it by itself.
     #[must_use]
     pub const fn is_final(self) -> bool {

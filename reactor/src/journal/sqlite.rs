@@ -120,7 +120,7 @@ impl SqliteJournal {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let swept = sweep::step(&tx, before, messages.saturating_sub(messages_max))?;
         tx.commit()?;
-        self.messages = Some(messages - swept.messages);
+        self.messages = Some(messages.saturating_sub(swept.messages));
         Ok(swept)
     }
 }

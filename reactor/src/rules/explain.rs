@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::condition::Condition;
 use super::matcher::{Rules, inside, key, patterns};
-use super::scope::{EvalError, Scope, distance, shorten, shown, walk};
+use super::scope::{EvalError, Scope, shorten, shown, walk};
 use super::site::{FieldTest, Rule};
+use super::spelling::edits;
 use super::topic::Pattern;
 use crate::message::Message;
 
@@ -165,7 +166,7 @@ enum Difference<'w> {
 impl Difference<'_> {
     fn cost(&self) -> usize {
         match self {
-            Self::Other { have, want, .. } => 80 + distance(have, want).min(20),
+            Self::Other { have, want, .. } => 80 + edits(have, want).min(20),
             _ => 100,
         }
     }

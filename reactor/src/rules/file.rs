@@ -9,12 +9,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostics::{Diagnostic, Diagnostics, Span, did_you_mean, shown};
+use super::diagnostics::{Diagnostic, Diagnostics, Span, shown};
 use super::lower::{Fields, NamedFile, Reader};
 use super::lower_rule::{Limits, limits};
 use super::node::{FILE_BYTES_MAX, Node, Value, read as read_tree};
 use super::reach;
 use super::site::{BUILT_IN, Site};
+use super::spelling::did_you_mean;
 use super::words::{SITE, TRUST, TRUST_FILE};
 use super::{lower_bus, lower_handler, lower_rule, lower_test};
 use crate::trust::TrustConfig;

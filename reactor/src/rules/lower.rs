@@ -155,7 +155,7 @@ impl Reader<'_> {
         let known = words.iter().find(|word| *word == text).copied();
         if known.is_none() {
             let message = format!("`{what}` must be {}, not {}", shape.takes(), shown(text));
-            let near = super::diagnostics::did_you_mean(text, words.iter().copied());
+            let near = super::spelling::did_you_mean(text, words.iter().copied());
             let error = Diagnostic::error(node.span, message);
             self.found.push(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::Map;
 
-use super::diagnostics::{did_you_mean, shown};
+use super::diagnostics::shown;
 use super::lower::{Fields, Reader};
 use super::node::{Key, Node, Value};
 use super::site::{AT_ONCE_DEFAULT, HandlerConfig, Program, Secret};
+use super::spelling::did_you_mean;
 use super::words::{EXEC, SECRET, Shape, USE};
 
 /// Environment variables that reactor sets itself begin with this.

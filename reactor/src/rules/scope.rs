@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::spelling::did_you_mean;
 use crate::message::Message;
 
 /// The names that templates and conditions see.
@@ -13,8 +14,6 @@ pub const NAMES: [&str; 7] = ["msg", "topic", "id", "sent", "signer", "headers",
 pub const SHOWN_CHARS_MAX: usize = 80;
 /// Most keys of a map that an error names.
 const KEYS_SHOWN_MAX: usize = 12;
-/// Longer words get no "did you mean", in bytes.
-const WORD_BYTES_MAX: usize = 64;
 
 /// Why an expression or template could not be evaluated. That rule's reaction fails with it; it is never "no match".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -225,32 +224,6 @@ pub const fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The known word nearest to a mistyped one, if it is near: at most a third of its letters wrong, at least one allowed.
-#[must_use]
-pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    if word.len() > WORD_BYTES_MAX {
-        return None;
-    }
-    let limit = (word.chars().count() / 3).max(1);
-    let near = known.into_iter().filter(|k| k.len() <= WORD_BYTES_MAX).map(|k| (distance(word, k), k));
-    near.filter(|(d, k)| *d > 0 && *d <= limit && *d < k.chars().count()).min_by_key(|(d, _)| *d).map(|(_, k)| k)
-}
-
-/// Levenshtein distance, in characters.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, to) in b.iter().enumerate() {
-            let cost = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,7 +257,7 @@ mod tests {
     #[test]
     fn only_a_near_word_is_offered() {
         assert_eq!(did_you_mean("uniqe", ["unique", "pluck"]), Some("unique"));
-        assert_eq!(did_you_mean("mgs", NAMES), None);
+        assert_eq!(did_you_mean("mgs", NAMES), Some("msg"));
         assert_eq!(did_you_mean("topc", NAMES), Some("topic"));
         assert_eq!(did_you_mean("zzz", NAMES), None);
     }

@@ -1,8 +1,8 @@
 //! Which publishers we are connected to, told from the events of the socket's monitor. Pure: time comes in as an argument.
 //!
 //! Why it is here: libzmq connects again by itself when a connection is lost, but not after what it takes for a breach of
-//! protocol: a frame larger than its limit, or a port where (for a while) something else than ZeroMQ answers. Then it gives
-//! that address up without a word, and the subscriber is deaf to it until a restart (`session_base.cpp`, `engine_error`, in
+//! protocol: a frame larger than its limit, or a port where (for a while) ZeroMQ is spoken wrongly. Then it gives that
+//! address up without a word, and the subscriber is deaf to it until a restart (`session_base.cpp`, `engine_error`, in
 //! libzmq 4.3.4). A connection that is lost and not tried again is therefore opened anew by us.
 //!
 //! The events name an address as it was given only until the first loss; after that as numbers (`tcp://10.0.0.7:3000`). The

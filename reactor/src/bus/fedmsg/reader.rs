@@ -278,7 +278,7 @@ impl Reader {
     /// Opens anew what libzmq has given up.
     fn reopen(&mut self) {
         for endpoint in self.connections.take_given_up(Instant::now()) {
-            tracing::warn!(bus = %self.bus, "{endpoint} broke the protocol (a frame over {} bytes, or no ZeroMQ there); connecting anew", super::FRAME_BYTES_MAX);
+            tracing::warn!(bus = %self.bus, "{endpoint} broke the protocol (a frame over {} bytes, or wrong ZeroMQ); connecting anew", super::FRAME_BYTES_MAX);
             // It knows the address or it does not; in both cases it is free to be connected to.
             let _ = self.socket.disconnect(&endpoint);
             if let Err(error) = connect(&self.socket, &endpoint) {

@@ -177,6 +177,8 @@ impl Stage {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.kill()?;
             daemon.wait()?;
+            // Else the one that starts next could seem to listen already.
+            self.publisher.wait_for_nobody(step())?;
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ fn full_hint(file: &Path) -> String {
 
 fn damaged_hint(file: &Path) -> String {
     format!(
-        "stop the daemon, keep a copy of {}*, then restore a backup or try sqlite3 .recover (docs/journal.md)",
+        "stop the daemon, keep a copy of {}*, then restore a backup or save what can be read (docs/journal.md)",
         file.display()
     )
 }

@@ -8,8 +8,8 @@ use serde_json::Map;
 
 use super::fault::Fault;
 use super::schema::pending;
-use super::text::{STATES, end_of_prefix, read_json, read_time, state, state_word};
-use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, Story, StoryLine};
+use super::text::{end_of_prefix, read_json, read_time, state};
+use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
 use crate::message::{Message, Topic};
 
 const REACTION: &str = "SELECT n, id, rule, handler, key, state, attempts, created, updated, not_before, at_most,
@@ -55,7 +55,7 @@ fn fitting(tx: &Connection, filter: &Filter) -> Result<Vec<Numbered>, Fault> {
     let mut values: Vec<SqlValue> = Vec::new();
     if !filter.states.is_empty() {
         terms.push(format!("state IN (?{})", ", ?".repeat(filter.states.len() - 1)));
-        values.extend(filter.states.iter().map(|state| SqlValue::Text(state_word(*state).into())));
+        values.extend(filter.states.iter().map(|state| SqlValue::Text(state.word().into())));
     }
     if let Some(rule) = &filter.rule {
         terms.push("rule = ?".into());
@@ -183,7 +183,8 @@ pub(super) fn count(tx: &Connection, sql: &str) -> Result<u64, Fault> {
 
 fn counts(tx: &Connection, bytes: u64) -> Result<Counts, Fault> {
     let mut by_state = Vec::new();
-    for (state, word) in STATES {
+    for state in State::ALL {
+        let word = state.word();
         let number = count(tx, &format!("SELECT count(*) FROM reaction WHERE state = '{word}'"))?;
         if number > 0 {
             by_state.push((state, number));

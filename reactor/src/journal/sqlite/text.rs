@@ -8,26 +8,12 @@ use serde::de::DeserializeOwned;
 use super::fault::Fault;
 use crate::journal::State;
 
-/// The states in the order of the pipeline, with their word.
-pub(super) const STATES: [(State, &str); 7] = [
-    (State::Waiting, "waiting"),
-    (State::Applying, "applying"),
-    (State::Held, "held"),
-    (State::Done, "done"),
-    (State::Planned, "planned"),
-    (State::Failed, "failed"),
-    (State::Dropped, "dropped"),
-];
-
-/// The state's word.
-pub(super) fn state_word(state: State) -> &'static str {
-    STATES.iter().find(|(known, _)| *known == state).map_or("", |(_, word)| word)
-}
-
 /// The word's state.
 pub(super) fn state(word: &str) -> Result<State, Fault> {
-    let found = STATES.iter().find(|(_, known)| *known == word).map(|(state, _)| *state);
-    found.ok_or_else(|| Fault::Damaged(format!("`{}` is no state of a reaction", word.escape_debug())))
+    State::ALL
+        .into_iter()
+        .find(|state| state.word() == word)
+        .ok_or_else(|| Fault::Damaged(format!("`{}` is no state of a reaction", word.escape_debug())))
 }
 
 /// RFC 3339 in UTC, always with six digits after the point: such texts sort like the times they mean.
@@ -96,9 +82,9 @@ mod tests {
 
     #[test]
     fn every_state_reads_back() {
-        for (known, word) in STATES {
-            assert_eq!(state(state_word(known)).unwrap(), known);
-            assert_eq!(serde_json::to_value(known).unwrap(), word);
+        for known in State::ALL {
+            assert_eq!(state(known.word()).unwrap(), known);
+            assert_eq!(serde_json::to_value(known).unwrap(), known.word());
         }
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 use super::fault::Fault;
-use super::text::{cut, json, state_word, time};
+use super::text::{cut, json, time};
 use crate::journal::{
     Entry, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX,
 };
@@ -77,7 +77,7 @@ fn add_reaction(tx: &Transaction<'_>, row: &ReactionRow, messages: &[String]) ->
         ":rule": row.rule,
         ":handler": row.handler,
         ":key": row.key,
-        ":state": state_word(row.state),
+        ":state": row.state.word(),
         ":attempts": row.attempts,
         ":updated": time(row.updated),
         ":not_before": time(row.not_before),
@@ -141,7 +141,7 @@ fn update(tx: &Transaction<'_>, row: &ReactionRow) -> Result<(), Fault> {
         ":rule": row.rule,
         ":handler": row.handler,
         ":key": row.key,
-        ":state": state_word(row.state),
+        ":state": row.state.word(),
         ":attempts": row.attempts,
         ":updated": time(row.updated),
         ":not_before": time(row.not_before),

@@ -6,7 +6,8 @@ use handlebars::{Path, PathSeg, Template as Tree, TemplateError, TemplateErrorRe
 use super::helpers::{self, HELPERS};
 use super::{Expr, NESTING_MAX, Node, SOURCE_BYTES_MAX};
 use crate::rules::ExprError;
-use crate::rules::scope::{NAMES, did_you_mean, shorten, unknown_name};
+use crate::rules::scope::{NAMES, shorten, unknown_name};
+use crate::rules::spelling::did_you_mean;
 
 /// What is wrong; the place is added where it is known.
 struct Wrong {
