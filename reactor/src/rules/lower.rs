@@ -259,14 +259,10 @@ impl Reader<'_> {
         }
     }
 
-    /// An error inside of a text, at its place in the file.
-    pub fn expression_error(&mut self, node: &Node, error: ExprError) {
+    /// An error inside of a text, at its place in the file. `form` is the hint where the error has none of its own.
+    pub fn expression_error(&mut self, node: &Node, error: ExprError, form: &'static str) {
         let span = inside(self.source, node, error.offset, error.len);
-        let diagnostic = Diagnostic::error(span, error.message);
-        self.found.push(match error.hint {
-            Some(hint) => diagnostic.hint(hint),
-            None => diagnostic,
-        });
+        self.found.push(Diagnostic::error(span, error.message).hint(error.hint.unwrap_or_else(|| form.into())));
     }
 }
 

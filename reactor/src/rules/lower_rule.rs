@@ -15,6 +15,12 @@ use super::topic::Pattern;
 use super::words::{COALESCE, ON, Shape};
 use crate::units::show_duration;
 
+/// What a `when` looks like.
+const CONDITION_FORM: &str =
+    "a CEL expression, as in: msg.bytes > 0 && msg.path.startsWith(\"pub/\")   (docs/templates.md)";
+/// What a template looks like.
+const TEMPLATE_FORM: &str = "a template, as in \"{{msg.user}}\" or \"{{lower msg.user}}\"   (docs/templates.md)";
+
 /// The limits of a rule that does not give its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -81,11 +87,11 @@ pub(super) fn rule(reader: &mut Reader<'_>, fields: &Fields<'_>, default: Limits
     let unless_any = field_tests(reader, fields, "unless");
     let when = fields.text(reader, "when").and_then(|text| {
         let node = fields.node("when")?;
-        Condition::parse(text).map_err(|error| reader.expression_error(node, error)).ok()
+        Condition::parse(text).map_err(|error| reader.expression_error(node, error, CONDITION_FORM)).ok()
     });
     let key = fields.text(reader, "key").and_then(|text| {
         let node = fields.node("key")?;
-        Template::parse(text).map_err(|error| reader.expression_error(node, error)).ok()
+        Template::parse(text).map_err(|error| reader.expression_error(node, error, TEMPLATE_FORM)).ok()
     });
     let coalesce = coalesce(reader, fields);
     let handler = fields.text(reader, "do");
@@ -226,7 +232,7 @@ fn with(reader: &mut Reader<'_>, fields: &Fields<'_>) -> WithTemplate {
         return WithTemplate::parse(Json::Object(serde_json::Map::new())).unwrap_or_default();
     };
     WithTemplate::parse(Json::Object(parameters)).unwrap_or_else(|(path, error)| {
-        reader.expression_error(node.at(&path).unwrap_or(node), error);
+        reader.expression_error(node.at(&path).unwrap_or(node), error, TEMPLATE_FORM);
         WithTemplate::default()
     })
 }
