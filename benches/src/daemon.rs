@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const START_SECONDS_MAX: u64 = 20;
 /// A running daemon; its directory and its process end with this value.
 #[derive(Debug)]
 pub struct Daemon {
+    reactor: PathBuf,
     child: Child,
     stdin: Option<ChildStdin>,
     dir: TempDir,
@@ -66,7 +67,7 @@ impl Daemon {
             .spawn()
             .with_context(|| format!("{} can't be started", reactor.display()))?;
         let stdin = child.stdin.take();
-        let mut daemon = Self { child, stdin, dir, start_up: Duration::ZERO };
+        let mut daemon = Self { reactor: reactor.to_owned(), child, stdin, dir, start_up: Duration::ZERO };
         while daemon.status().is_err() {
             if started.elapsed().as_secs() > START_SECONDS_MAX || daemon.child.try_wait()?.is_some() {
                 bail!("the daemon did not start:\n{}", daemon.log());
@@ -95,7 +96,33 @@ impl Daemon {
         self.child.id()
     }
 
-    /// What `reactor status --format json` prints, without starting a program for it.
+    /// What the journal holds, as `reactor status --format json` counts it; also when the daemon has ended.
+    ///
+    /// # Errors
+    /// When there is no journal.
+    pub fn journal(&self) -> Result<Value> {
+        let mut command = Command::new(&self.reactor);
+        command.args(["status", "--format", "json", "--state", "state"]).current_dir(self.dir.path());
+        let mut status: Value = serde_json::from_slice(&command.output()?.stdout)?;
+        Ok(status["journal"].take())
+    }
+
+    /// Waits until a daemon that reads lines has done all they lead to, and ended.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub fn wait_until_ended(&mut self, seconds_max: u64) -> Result<()> {
+        let started = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if started.elapsed().as_secs() >= seconds_max {
+                bail!("the daemon did not end within {seconds_max} s\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// What only the running daemon knows: its side of `reactor status`, without starting a program for it.
     ///
     /// # Errors
     /// When it does not answer.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Env;
 use crate::daemon::{Daemon, number};
@@ -52,9 +52,10 @@ fn stored(env: &Env) -> Result<Vec<Row>> {
     let lines = lines(count);
     let started = Instant::now();
     daemon.feed(&lines)?;
-    let status = daemon.wait_until("all stored", SECONDS_MAX, |status| number(status, "waiting") >= count as u64)?;
+    daemon.wait_until("all stored", SECONDS_MAX, |status| number(status, "waiting") >= count as u64)?;
     let figure = count as f64 / started.elapsed().as_secs_f64();
-    anyhow::ensure!(number(&status, "journal/messages") == count as u64, "not what was meant: {status:#}");
+    let journal = daemon.journal()?;
+    anyhow::ensure!(number(&journal, "messages") == count as u64, "not what was meant: {journal:#}");
     let single = synced(env, daemon.dir(), 1)?;
     let batched = synced(env, daemon.dir(), 64)?;
     let what = "reactions stored with their messages";
@@ -87,26 +88,18 @@ fn ran(env: &Env) -> Result<Row> {
     let lines = lines(count);
     let started = Instant::now();
     daemon.feed(&lines)?;
-    // When all is done a daemon that reads a file ends, so the last look must not need it.
-    let done = || reactions_done(&env.programs.reactor, daemon.dir());
-    while done()? < count {
-        anyhow::ensure!(started.elapsed().as_secs() < SECONDS_MAX, "not all reactions ended\n{}", daemon.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    daemon.wait_until_ended(SECONDS_MAX)?;
     let figure = count as f64 / started.elapsed().as_secs_f64();
+    let journal = daemon.journal()?;
+    anyhow::ensure!(
+        journal["by_state"] == json!([["done", count]]),
+        "not what was meant: {journal:#}\n{}",
+        daemon.log()
+    );
     Ok(Row::new(BENCH, "reactions run (plan and apply), durable", figure, "/s")
         .beside(format!("starting the program twice each, {AT_ONCE} at once"), bare(env)?)
         .note("peers: fedora-messaging + shell 136/s, Salt 19/s, ansible-rulebook 0.17/s (quoted)")
         .sane(0.01..=2.0))
-}
-
-fn reactions_done(reactor: &Path, dir: &Path) -> Result<usize> {
-    let asked =
-        Command::new(reactor).args(["status", "--format", "json", "--state", "state"]).current_dir(dir).output()?;
-    let status: Value = serde_json::from_slice(&asked.stdout)?;
-    let states = status["journal"]["by_state"].as_array().cloned().unwrap_or_default();
-    let done = states.iter().find(|state| state[0] == "done").and_then(|state| state[1].as_u64());
-    Ok(done.unwrap_or(0) as usize)
 }
 
 /// The same program started as often, and nothing else.
