@@ -18,7 +18,9 @@ use crate::runner::{self, Runner};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: reactor check /etc/reactor")]
+#[command(after_help = "Example: reactor check rules.yaml
+         reactor check /etc/reactor --format json
+Exit code: 0 it can be used (warnings or not); 1 it has an error.")]
 pub struct Args {
     /// The site: files or directories [default: /etc/reactor if it exists, else ./rules.yaml]
     #[arg(value_name = "FILE|DIR")]

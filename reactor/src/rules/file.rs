@@ -50,7 +50,11 @@ impl Loaded {
         for file in &self.named_files {
             if let Err(error) = std::fs::metadata(&file.path) {
                 let message = format!("{} cannot be read: {}: {error}", file.what, file.path.display());
-                let hint = "relative paths begin at the directory of the file they stand in";
+                let hint = if file.path.extension().is_some_and(|end| end == "crt" || end == "pem") {
+                    "a path begins at this file's directory. Put your CA's there (docs/trust.md); `reactor demo` makes its own"
+                } else {
+                    "relative paths begin at the directory of the file they stand in"
+                };
                 self.diagnostics.push(Diagnostic::warning(file.span, message).hint(hint));
             }
         }
@@ -240,7 +244,9 @@ fn too_large() -> String {
 fn read_text(path: &Path) -> Result<String, (String, String)> {
     let cannot = |error: std::io::Error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => "name the site's file or directory: reactor check FILE|DIR".to_owned(),
+            std::io::ErrorKind::NotFound => {
+                "name the file, as in `reactor check FILE|DIR`; README.md shows a first one".to_owned()
+            }
             _ => format!("ls -l {}", path.display()),
         };
         (format!("the file cannot be read: {error}"), hint)
