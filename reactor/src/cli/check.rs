@@ -33,9 +33,12 @@ pub struct Args {
 /// Only what stands in the way of saying so (stdout closed).
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut loaded = file::read(&super::site_paths(&args.site));
-    loaded.warn_of_missing_files();
+    // One thing after the other: a missing program is told once, and a typo is not buried under warnings.
     if !loaded.diagnostics.has_errors() {
         ask_handlers(&mut loaded)?;
+    }
+    if !loaded.diagnostics.has_errors() {
+        loaded.warn_of_missing_files();
     }
     let good = loaded.site.is_some() && !loaded.diagnostics.has_errors();
     match common.format {

@@ -67,15 +67,23 @@ pub enum Format {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Show all of it at once: a bus, signed messages, reactions, and a kill -9 in the middle. Needs nothing installed
+    Demo(demo::DemoArgs),
     /// Run the daemon
     Run(run::RunArgs),
+    /// Check a site: all that can be known without running it
+    Check(check::Args),
     /// Dry run: which rules match a message and why not, and what each handler would change, as a diff
     #[command(visible_alias = "dry-run")]
     Plan(plan::PlanArgs),
     /// Run the rule tests, in virtual time
     Test(test::TestArgs),
-    /// Show all of it at once: a bus, signed messages, reactions, and a kill -9 in the middle. Needs nothing installed
-    Demo(demo::DemoArgs),
+    /// Say whether messages are genuine: signer, verdict, reason
+    Verify(verify::Args),
+    /// Put a signed message on a fedmsg bus, and print its id
+    Publish(publish::Args),
+    /// Watch a fedmsg bus: what is on it, and whether we believe it
+    Tail(tail::Args),
     /// Show what is running, waiting, held, failed, and what a kill would lose now
     #[command(after_help = "Example: reactor status
          reactor --state /var/lib/reactor status --format json
@@ -106,6 +114,10 @@ Exit code: 0 a daemon answered; 1 none runs, and what the journal holds is shown
     #[command(after_help = "Example: reactor reload
 A broken file changes nothing, and is told with line and caret.")]
     Reload,
+    /// Write a handler, and test that it keeps the contract
+    Handler(handler::HandlerArgs),
+    /// Print the JSON Schema of the site's file, for editors
+    Schema(schema::Args),
     /// Print the completions of a shell
     #[command(after_help = "Example: reactor completions bash > /etc/bash_completion.d/reactor
          reactor completions zsh > ~/.zfunc/_reactor
@@ -114,18 +126,6 @@ A broken file changes nothing, and is told with line and caret.")]
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Say whether messages are genuine: signer, verdict, reason
-    Verify(verify::Args),
-    /// Put a signed message on a fedmsg bus, and print its id
-    Publish(publish::Args),
-    /// Watch a fedmsg bus: what is on it, and whether we believe it
-    Tail(tail::Args),
-    /// Write a handler, and test that it keeps the contract
-    Handler(handler::HandlerArgs),
-    /// Check a site: all that can be known without running it
-    Check(check::Args),
-    /// Print the JSON Schema of the site's file, for editors
-    Schema(schema::Args),
 }
 
 /// Exit code 1: the answer is no.

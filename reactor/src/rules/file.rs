@@ -103,6 +103,10 @@ pub fn load_str(name: &str, text: &str, dir: &Path) -> Result<Site, Diagnostics>
 /// Everything that is wrong with it.
 pub fn load_trust(path: &Path) -> Result<TrustConfig, Diagnostics> {
     let mut found = Diagnostics::default();
+    if !path.exists() {
+        found.error_in_file(path, "there is no such file", "docs/trust.md shows what to write into it");
+        return Err(found);
+    }
     let source = Source::open(path, &mut found);
     let mut named_files = Vec::new();
     let trust = source.as_ref().and_then(|source| {
