@@ -25,13 +25,15 @@ pub fn size(plan: &[Change]) -> PlannedSize {
 /// Judges a plan by its size alone.
 #[must_use]
 pub fn check_size(size: PlannedSize, limits: GuardLimits) -> Verdict {
-    let over =
-        |what: &str, n: usize, most: usize| format!("{n} {what} planned, at most {most} may run without a person");
+    let over = |what: &str, n: usize, most: usize| {
+        let s = if n == 1 { "" } else { "s" };
+        format!("{n} {what}{s} planned, at most {most} may run without a person")
+    };
     if size.deletes > limits.deletes {
-        return Verdict::Hold { reason: over("deletes", size.deletes, limits.deletes) };
+        return Verdict::Hold { reason: over("delete", size.deletes, limits.deletes) };
     }
     if size.changes > limits.changes {
-        return Verdict::Hold { reason: over("changes", size.changes, limits.changes) };
+        return Verdict::Hold { reason: over("change", size.changes, limits.changes) };
     }
     Verdict::Pass
 }

@@ -5,11 +5,5 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    match reactor::cli::run(reactor::cli::Cli::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(reactor::cli::NO)
-        }
-    }
+    reactor::cli::run(reactor::cli::Cli::parse()).unwrap_or_else(|error| reactor::cli::print::failure(&error))
 }

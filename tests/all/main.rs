@@ -6,6 +6,7 @@ mod fedmsg;
 mod fedmsg_sockets;
 mod journal;
 mod kill;
+mod looks;
 mod publish_tail;
 mod running;
 mod vectors;

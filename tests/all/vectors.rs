@@ -12,6 +12,8 @@ use reactor::message::RawMessage;
 use reactor::trust::canonical::parse;
 use reactor::trust::encoding::python_base64;
 use reactor::trust::{Refusal, TrustConfig, Verifier, X509Config, signature_alone};
+use reactor_tests::Scratch;
+use reactor_tests::daemon::reactor_output;
 use serde_json::Value;
 
 const REPO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -117,6 +119,72 @@ fn every_fedmsg_vector_gets_its_verdict() {
 
 fn vectors(index: &Value) -> &Vec<Value> {
     index["vectors"].as_array().unwrap()
+}
+
+/// What people type: the built program over one vector of each kind, with the trust block in a file.
+#[test]
+fn reactor_verify_gives_the_vectors_their_verdicts_too() {
+    let Some(folder) = shared("vectors/fedmsg") else { return };
+    let scratch = Scratch::new("verify");
+    let index = json(&folder.join("index.json"));
+    let wanted =
+        ["valid-ascii", "tamper-msg", "cert-revoked", "cert-expired", "policy-wrong-signer", "unsigned", "gpg-valid"];
+    let mut seen = 0;
+    for vector in vectors(&index).iter().filter(|vector| wanted.contains(&vector["name"].as_str().unwrap())) {
+        let profile = &index["profiles"][vector["profile"].as_str().unwrap()];
+        let file = trust_file(scratch.path(), &folder, profile);
+        let body = folder.join(vector["frames"][1].as_str().unwrap()).display().to_string();
+        let topic = String::from_utf8(frames(&folder, vector).swap_remove(0)).unwrap();
+        let valid = vector["hub"] == "deliver";
+        for more in [&[][..], &["--topic", &topic]] {
+            let args = [&["verify", "--format", "json", "--trust", &file, &body], more].concat();
+            let output = reactor_output(scratch.path(), &args);
+            let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(said["verdict"], if valid { "valid" } else { "refused" }, "{}: {said}", vector["name"]);
+            assert_eq!(output.status.code(), Some(i32::from(!valid)), "{}", vector["name"]);
+            assert_eq!(said["reason"].is_null(), valid, "{said}");
+            let words: BTreeSet<&str> = said.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(words, BTreeSet::from(["file", "reason", "signer", "verdict"]));
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2 * wanted.len());
+}
+
+/// The trust block as a sysadmin writes it (JSON is YAML too).
+fn trust_file(dir: &Path, folder: &Path, profile: &Value) -> String {
+    let config = trust(folder, profile);
+    let mut block = serde_json::json!({"policy": profile["routing_policy"]});
+    block["unlisted"] = if config.accept_unlisted { "accept" } else { "refuse" }.into();
+    if let Some(x509) = config.x509 {
+        block["x509"] = serde_json::json!({"ca": x509.ca});
+        if let Some(crl) = x509.crl {
+            block["x509"]["crl"] = crl.display().to_string().into();
+        }
+    }
+    if let Some(keys) = config.gpg_keys {
+        block["gpg"] = serde_json::json!({ "keys": keys });
+    }
+    let file = dir.join("trust.yaml");
+    std::fs::write(&file, block.to_string()).unwrap();
+    file.display().to_string()
+}
+
+#[test]
+fn reactor_verify_knows_the_time_that_is_asked_for() {
+    let Some(folder) = shared("vectors/fedmsg-2017") else { return };
+    let scratch = Scratch::new("verify-at");
+    let ca = folder.join("fedora_ca.crt");
+    std::fs::write(scratch.path().join("trust.yaml"), format!("x509: {{ ca: {} }}\nunlisted: accept\n", ca.display()))
+        .unwrap();
+    let body = folder.join("00.frame1").display().to_string();
+    let verify =
+        |more: &[&str]| reactor_output(scratch.path(), &[&["verify", "--trust", "trust.yaml", &body], more].concat());
+    let then = verify(&["--at", "2023-01-01T00:00:00Z"]);
+    assert!(then.status.success() && then.stdout.starts_with(b"valid    copr-"), "{then:?}");
+    let today = verify(&[]);
+    assert_eq!(today.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&today.stdout).contains("has expired"), "{today:?}");
 }
 
 #[test]

@@ -99,7 +99,11 @@ pub fn reactor(dir: &Path) -> Command {
 }
 
 /// `target/PROFILE/reactor`, beside this test's own directory `target/PROFILE/deps`.
-fn program() -> PathBuf {
+///
+/// # Panics
+/// When it is not built.
+#[must_use]
+pub fn program() -> PathBuf {
     let own = std::env::current_exe().expect("the test's own path");
     let profile = own.parent().and_then(Path::parent).expect("target/PROFILE");
     let program = profile.join("reactor");

@@ -18,7 +18,9 @@ use crate::runner::{self, Runner};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: reactor check /etc/reactor")]
+#[command(after_help = "Example: reactor check rules.yaml
+         reactor check /etc/reactor --format json
+Exit code: 0 it can be used (warnings or not); 1 it has an error.")]
 pub struct Args {
     /// The site: files or directories [default: /etc/reactor if it exists, else ./rules.yaml]
     #[arg(value_name = "FILE|DIR")]
@@ -31,9 +33,12 @@ pub struct Args {
 /// Only what stands in the way of saying so (stdout closed).
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut loaded = file::read(&super::site_paths(&args.site));
-    loaded.warn_of_missing_files();
+    // One thing after the other: a missing program is told once, and a typo is not buried under warnings.
     if !loaded.diagnostics.has_errors() {
         ask_handlers(&mut loaded)?;
+    }
+    if !loaded.diagnostics.has_errors() {
+        loaded.warn_of_missing_files();
     }
     let good = loaded.site.is_some() && !loaded.diagnostics.has_errors();
     match common.format {

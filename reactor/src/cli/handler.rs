@@ -1,5 +1,4 @@
 //! `reactor handler new|test`, and the hidden `reactor handler NAME VERB` by which built-in handlers run as children.
-#![allow(clippy::print_stdout, reason = "this is the command line")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use handler_api::{Describe, MessageView, ParamType, Params};
 use serde_json::{Map, Value, json};
 
-use super::{Common, Format, NO};
+use super::{Common, Format, NO, out};
 use crate::rules::site::{HandlerConfig, Place, Program, Secret, TIMEOUT_DEFAULT};
 use crate::runner::contract::{self, Contract, Step};
 use crate::runner::{self, Options, Runner};
@@ -25,6 +24,8 @@ const WRONG_USAGE: u8 = 2;
 
 /// `reactor handler …`
 #[derive(Debug, Args)]
+#[command(after_help = "Example: reactor handler new motd --lang bash
+         touch /tmp/motd && reactor handler test ./motd --env FILE=/tmp/motd --with user=ralph")]
 pub struct HandlerArgs {
     #[command(subcommand)]
     what: What,
@@ -121,7 +122,9 @@ fn built_in(words: &[String]) -> ExitCode {
 
 fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
     if let Err(why) = ParamType::Name.check(&args.name.as_str().into()) {
-        bail!("the handler's name {why}");
+        bail!(
+            "the handler's name {why}\nhint: reactor handler new mail-alias --dir DIR, where --dir says the directory"
+        );
     }
     let path = args.dir.join(&args.name);
     let template = match args.lang {
@@ -135,16 +138,18 @@ fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
         .mode(0o755)
         .open(&path)
         .and_then(|mut file| file.write_all(template.replace("NAME", &args.name).as_bytes()))
-        .with_context(|| format!("{} can't be written", path.display()))?;
+        .with_context(|| {
+            format!("{0} can't be written\nhint: take another name or another --dir; ls -l {0}", path.display())
+        })?;
     let path = path.canonicalize()?;
-    println!("wrote {}\n\nIt keeps a line for each user in $FILE. Try it:\n", path.display());
-    println!(
+    out(&format!("wrote {}\n\nIt keeps a line for each user in $FILE. Try it:\n", path.display()));
+    out(&format!(
         "  touch /tmp/{0} && reactor handler test {1} --env FILE=/tmp/{0} --with user=ralph\n",
         args.name,
         path.display()
-    );
-    println!("Then make it yours, and name it in rules.yaml:\n");
-    println!("  handlers:\n    {}: {{ exec: {}, env: {{ FILE: /tmp/{0} }} }}", args.name, path.display());
+    ));
+    out("Then make it yours, and name it in rules.yaml:\n");
+    out(&format!("  handlers:\n    {}: {{ exec: {}, env: {{ FILE: /tmp/{0} }} }}", args.name, path.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -172,18 +177,20 @@ fn print_step(step: &Step, format: Format) {
         Err(wrong) => ("FAIL", &wrong.message, wrong.hint.as_ref()),
     };
     if format == Format::Json {
-        println!("{}", json!({"step": step.name, "ok": step.result.is_ok(), "detail": detail, "hint": hint}));
+        out(&format!("{}", json!({"step": step.name, "ok": step.result.is_ok(), "detail": detail, "hint": hint})));
         return;
     }
     let colon = if detail.is_empty() { "" } else { ": " };
-    println!("{word} {}{colon}{detail}", step.name);
+    out(&format!("{word} {}{colon}{detail}", step.name));
     if let Some(hint) = hint {
-        println!("     hint: {hint}");
+        out(&format!("     hint: {hint}"));
     }
 }
 
 fn handler_config(args: &TestArgs) -> anyhow::Result<HandlerConfig> {
-    let program = args.program.canonicalize().with_context(|| format!("handler {}", args.program.display()))?;
+    let program = args.program.canonicalize().with_context(|| {
+        format!("handler {} can't be tested\nhint: reactor handler new NAME writes one", args.program.display())
+    })?;
     let name = program.file_name().map_or_else(|| "handler".into(), |name| name.to_string_lossy().into_owned());
     let secret = |(name, file): &(String, String)| -> anyhow::Result<(String, Secret)> {
         let file = fs::canonicalize(file).with_context(|| format!("secret {name}, file {file}"))?;

@@ -105,7 +105,10 @@ pub fn show(args: &ShowArgs, common: &Common) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(NO));
         }
         _ => {
-            eprintln!("error: several reactions begin with {}; type more of the id", clean(&args.id));
+            eprintln!(
+                "error: several reactions begin with {}\nhint: type more of the id; `reactor list` shows them whole",
+                clean(&args.id)
+            );
             return Ok(ExitCode::from(NO));
         }
     }

@@ -44,8 +44,8 @@ pub struct Common {
     /// Where the journal, the socket and the handlers' directories are [default: $STATE_DIRECTORY, else ./.reactor]
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// What the answer looks like; json is one object a line
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    /// What the answer looks like: human, or json, one object a line
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human, hide_possible_values = true)]
     pub format: Format,
     /// Say more (twice: everything)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -67,50 +67,65 @@ pub enum Format {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Show all of it at once: a bus, signed messages, reactions, and a kill -9 in the middle. Needs nothing installed
+    Demo(demo::DemoArgs),
     /// Run the daemon
     Run(run::RunArgs),
+    /// Check a site: all that can be known without running it
+    Check(check::Args),
     /// Dry run: which rules match a message and why not, and what each handler would change, as a diff
     #[command(visible_alias = "dry-run")]
     Plan(plan::PlanArgs),
     /// Run the rule tests, in virtual time
     Test(test::TestArgs),
-    /// Show all of it at once: a bus, signed messages, reactions, and a kill -9 in the middle. Needs nothing installed
-    Demo(demo::DemoArgs),
-    /// Show what is running, waiting, held, failed, and what a kill would lose now
-    Status,
-    /// List reactions
-    List(list::ListArgs),
-    /// Show one reaction's whole story: messages, plan, what was done
-    Show(list::ShowArgs),
-    /// Let held reactions go on: each is planned again and may do what was seen, and no more
-    Approve(decide::Ids),
-    /// Try reactions again: failed ones anew, waiting ones now
-    Retry(decide::Ids),
-    /// Give up reactions
-    Drop(decide::Ids),
-    /// Let a rule's reactions wait
-    Pause(decide::RuleName),
-    /// Let a paused rule's reactions run again
-    Resume(decide::RuleName),
-    /// Read the rules again, as SIGHUP does, and say what came of it
-    Reload,
-    /// Print the shell's completions: reactor completions bash > /etc/bash_completion.d/reactor
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
     /// Say whether messages are genuine: signer, verdict, reason
     Verify(verify::Args),
     /// Put a signed message on a fedmsg bus, and print its id
     Publish(publish::Args),
     /// Watch a fedmsg bus: what is on it, and whether we believe it
     Tail(tail::Args),
+    /// Show what is running, waiting, held, failed, and what a kill would lose now
+    #[command(after_help = "Example: reactor status
+         reactor --state /var/lib/reactor status --format json
+Exit code: 0 a daemon answered; 1 none runs, and what the journal holds is shown.")]
+    Status,
+    /// List reactions, the newest first; or the messages that were refused
+    List(list::ListArgs),
+    /// Show one reaction's whole story: messages, plan, what was done
+    Show(list::ShowArgs),
+    /// Let held reactions go on: each is planned again and may do what was seen, and no more
+    #[command(after_help = "Example: reactor list held
+         reactor approve 01J9ZK3")]
+    Approve(decide::Ids),
+    /// Try reactions again: failed ones anew, waiting ones now
+    #[command(after_help = "Example: reactor list failed
+         reactor retry 01J9ZK3")]
+    Retry(decide::Ids),
+    /// Give up reactions: they will not be tried again
+    #[command(after_help = "Example: reactor drop 01J9ZK3")]
+    Drop(decide::Ids),
+    /// Let a rule's reactions wait, in the journal, until `resume`
+    #[command(after_help = "Example: reactor pause 'e-mail address changed'")]
+    Pause(decide::RuleName),
+    /// Let a paused rule's reactions run again
+    #[command(after_help = "Example: reactor resume 'e-mail address changed'")]
+    Resume(decide::RuleName),
+    /// Read the rules again, as SIGHUP does, and say what came of it
+    #[command(after_help = "Example: reactor reload
+A broken file changes nothing, and is told with line and caret.")]
+    Reload,
     /// Write a handler, and test that it keeps the contract
     Handler(handler::HandlerArgs),
-    /// Check a site: syntax, words, types, templates, conditions, names, topics that no bus brings
-    Check(check::Args),
     /// Print the JSON Schema of the site's file, for editors
     Schema(schema::Args),
+    /// Print the completions of a shell
+    #[command(after_help = "Example: reactor completions bash > /etc/bash_completion.d/reactor
+         reactor completions zsh > ~/.zfunc/_reactor
+         reactor completions fish > ~/.config/fish/completions/reactor.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Exit code 1: the answer is no.
@@ -143,7 +158,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Resume(rule) => decide::run(&Asked::Resume { rule: rule.rule }, common),
         Verb::Reload => decide::run(&Asked::Reload, common),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "reactor", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "reactor", &mut script);
+            std::io::stdout().write_all(&script)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -30,7 +30,7 @@ use crate::trust;
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: reactor plan --message handlers/examples/messages/email-changed.json
-         reactor tail -n 1 --format json | reactor plan --message -
+         reactor tail --bus fedora -n 1 --format json | reactor plan --message -
 Exit code: 0 fine; 1 a rule broke on a message, or a handler could not plan.")]
 pub struct PlanArgs {
     /// The site's files or directories [default: /etc/reactor, else ./rules.yaml]
@@ -80,7 +80,11 @@ fn read(path: &Path) -> anyhow::Result<Message> {
     if name == "-" {
         std::io::stdin().take(most).read_to_end(&mut body)?;
     } else {
-        let file = std::fs::File::open(path).with_context(|| format!("{name} can't be read"))?;
+        let file = std::fs::File::open(path).with_context(|| {
+            format!(
+                "{name} can't be read\nhint: write a message to it: {{\"topic\": \"org.example.x\", \"msg\": {{}}}}"
+            )
+        })?;
         file.take(most).read_to_end(&mut body).with_context(|| format!("{name} can't be read"))?;
     }
     let message = trust::local(&body, &name, &fallback_id(&name, 1, &body), now()).map_err(anyhow::Error::msg)?;

@@ -2,6 +2,7 @@
 //! as a control character.
 
 use std::io::IsTerminal;
+use std::process::ExitCode;
 
 use handler_api::{Action, Change};
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use crate::guard;
+use crate::rules::diagnostics::Diagnostics;
 
 /// Longest value shown on one line, in characters; longer ones are cut with `…`.
 const VALUE_CHARS_MAX: usize = 200;
@@ -19,6 +21,33 @@ const DIFF_LINES_MAX: usize = 60;
 #[must_use]
 pub fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Tells on stderr what could not be done at all, hints last; the exit code to end with. A reader of stdout that went away
+/// (`reactor schema | head`) is no failure.
+#[must_use]
+pub fn failure(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast_ref::<Diagnostics>() {
+        // They say `error:` themselves.
+        Some(found) => eprint!("{found}"),
+        None => eprintln!("{}", sentence(error)),
+    }
+    ExitCode::from(super::NO)
+}
+
+/// `error: what: why`, and below it the hints that stood anywhere in the chain.
+fn sentence(error: &anyhow::Error) -> String {
+    let (mut said, mut hints) = (Vec::new(), String::new());
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let (what, hint) = cause.split_once("\nhint: ").map_or((&*cause, None), |(what, hint)| (what, Some(hint)));
+        said.push(what.to_owned());
+        hint.into_iter().for_each(|hint| hints.push_str(&format!("\nhint: {hint}")));
+    }
+    format!("error: {}{hints}", said.join(": "))
 }
 
 /// `text` with every control character made visible.
@@ -151,6 +180,12 @@ mod tests {
         let shown =
             change(&of(json!({"action": "update", "target": "f", "before": "a\nb\n", "after": "a\nc\n"})), false);
         assert_eq!(shown, "~ f\n    - b\n    + c");
+    }
+
+    #[test]
+    fn a_hint_stands_below_all_of_the_error() {
+        let error = anyhow::anyhow!("it is empty").context("a.json can't be read\nhint: ls -l a.json");
+        assert_eq!(sentence(&error), "error: a.json can't be read: it is empty\nhint: ls -l a.json");
     }
 
     #[test]

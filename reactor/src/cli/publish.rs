@@ -19,6 +19,8 @@ use crate::units::{parse_duration, show_duration};
 
 /// Put a message on a fedmsg bus
 #[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["bus", "bind", "connect"])))]
 #[command(
     after_help = "Example: reactor publish --bus fedora org.fedoraproject.prod.fas.user.update '{\"user\": \"ralph\"}'
          echo '{}' | reactor publish --connect tcp://relay:2001 --cert me.crt --key me.key org.example.x
@@ -32,16 +34,16 @@ pub struct Args {
     #[arg(value_name = "BODY", default_value = "-", hide_default_value = true)]
     body: String,
     /// Publish as this bus of the site says (its `publish` block)
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["bind", "connect"])]
+    #[arg(long, value_name = "NAME")]
     bus: Option<String>,
     /// The site that --bus is in [default: /etc/reactor, else ./rules.yaml]
     #[arg(long, value_name = "FILE|DIR", requires = "bus")]
     site: Vec<PathBuf>,
     /// Bind this address, as a fedmsg service does, until the message is out: tcp://*:3000
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["bus", "connect"])]
+    #[arg(long, value_name = "ADDRESS")]
     bind: Option<String>,
     /// Connect to this inbound address of a fedmsg-relay: tcp://relay:2001
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "bus")]
+    #[arg(long, value_name = "ADDRESS")]
     connect: Option<String>,
     /// Sign with this certificate (PEM)…
     #[arg(long, value_name = "FILE", requires = "key")]

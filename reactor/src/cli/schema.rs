@@ -7,8 +7,8 @@ use super::{Common, Format};
 
 /// Nothing to say.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: reactor schema > reactor.schema.json\n\
-    and at the top of rules.yaml: # yaml-language-server: $schema=reactor.schema.json")]
+#[command(after_help = "Example: reactor schema > rules.schema.json
+First line of rules.yaml, for the editor: # yaml-language-server: $schema=./rules.schema.json")]
 pub struct Args {}
 
 /// Runs it; `--format json` prints it on one line.

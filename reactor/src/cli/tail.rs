@@ -21,6 +21,8 @@ const BATCH_MESSAGES_MAX: usize = 256;
 
 /// Watch a fedmsg bus: time, topic, signer, payload of each message
 #[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["bus", "connect"])))]
 #[command(after_help = "Example: reactor tail --bus fedora 'org.fedoraproject.prod.fas.**'
          reactor tail --connect tcp://hub.fedoraproject.org:9940 --trust trust.yaml -n 10
 Without a trust block nothing is checked, and the signer is only what the message claims.")]
@@ -29,13 +31,13 @@ pub struct Args {
     #[arg(value_name = "TOPIC", default_value = "**", value_parser = |text: &str| Pattern::parse(text))]
     topic: Pattern,
     /// Watch this bus of the site, with its trust
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["connect"])]
+    #[arg(long, value_name = "NAME")]
     bus: Option<String>,
     /// The site that --bus is in [default: /etc/reactor, else ./rules.yaml]
     #[arg(long, value_name = "FILE|DIR", requires = "bus")]
     site: Vec<PathBuf>,
     /// Watch this publisher, relay or gateway: tcp://host:9940. May be given several times
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "bus")]
+    #[arg(long, value_name = "ADDRESS")]
     connect: Vec<String>,
     /// Whom to believe: the YAML block that `bus: NAME: trust:` takes, in a file of its own
     #[arg(long, value_name = "FILE")]

@@ -19,8 +19,9 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Say whether messages are genuine: signer, verdict, reason
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  reactor verify --trust trust.yaml message.json\n  \
-    reactor verify --trust trust.yaml --at 2023-01-01 --format json recorded.jsonl")]
+#[command(after_help = "Example: reactor verify --trust trust.yaml message.json
+         reactor verify --trust trust.yaml --at 2023-01-01 --format json recorded.jsonl
+Exit code: 0 all are valid; 1 one was refused, or could not be read. docs/trust.md says what goes into trust.yaml.")]
 pub struct Args {
     /// Whom to believe: the YAML block that `bus: NAME: trust:` takes, in a file of its own
     #[arg(long, value_name = "FILE")]
@@ -51,7 +52,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let mut all_valid = true;
     for path in &args.messages {
-        let content = read(path).with_context(|| format!("{} can't be read", path.display()))?;
+        let content = read(path).with_context(|| format!("{0} can't be read\nhint: ls -l {0}", path.display()))?;
         for (shown, message) in messages(path, &content) {
             let verdict = check(&verifier, message, args.topic.as_deref(), now);
             all_valid &= verdict.is_ok();

@@ -26,7 +26,7 @@ impl Core {
         let verdict = guard::check(&seen, run.rule.guard, live.row.approved.as_deref());
         let size = guard::size(&seen);
         live.row.plan = seen;
-        turn.story(&id, now, "planned", &format!("{} changes, {} of them deletes", size.changes, size.deletes));
+        turn.story(&id, now, "planned", &format!("changes: {}, of them deletes: {}", size.changes, size.deletes));
         if plan.is_empty() {
             return self.over(now, &id, State::Done, Some("nothing to do: it is true already"), None, turn);
         }

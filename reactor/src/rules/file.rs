@@ -50,7 +50,11 @@ impl Loaded {
         for file in &self.named_files {
             if let Err(error) = std::fs::metadata(&file.path) {
                 let message = format!("{} cannot be read: {}: {error}", file.what, file.path.display());
-                let hint = "relative paths begin at the directory of the file they stand in";
+                let hint = if file.path.extension().is_some_and(|end| end == "crt" || end == "pem") {
+                    "a path begins at this file's directory. Put your CA's there (docs/trust.md); `reactor demo` makes its own"
+                } else {
+                    "relative paths begin at the directory of the file they stand in"
+                };
                 self.diagnostics.push(Diagnostic::warning(file.span, message).hint(hint));
             }
         }
@@ -99,6 +103,10 @@ pub fn load_str(name: &str, text: &str, dir: &Path) -> Result<Site, Diagnostics>
 /// Everything that is wrong with it.
 pub fn load_trust(path: &Path) -> Result<TrustConfig, Diagnostics> {
     let mut found = Diagnostics::default();
+    if !path.exists() {
+        found.error_in_file(path, "there is no such file", "docs/trust.md shows what to write into it");
+        return Err(found);
+    }
     let source = Source::open(path, &mut found);
     let mut named_files = Vec::new();
     let trust = source.as_ref().and_then(|source| {
@@ -240,7 +248,9 @@ fn too_large() -> String {
 fn read_text(path: &Path) -> Result<String, (String, String)> {
     let cannot = |error: std::io::Error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => "name the site's file or directory: reactor check FILE|DIR".to_owned(),
+            std::io::ErrorKind::NotFound => {
+                "name the file, as in `reactor check FILE|DIR`; README.md shows a first one".to_owned()
+            }
             _ => format!("ls -l {}", path.display()),
         };
         (format!("the file cannot be read: {error}"), hint)
