@@ -74,6 +74,8 @@ pub type Applied = Result<Option<String>, Failure>;
 struct Live {
     row: ReactionRow,
     messages: Vec<Message>,
+    /// The size of their bodies, in bytes.
+    bytes: usize,
     /// Led to by one of reactor's own messages: its outcome is not announced, so there are no loops.
     internal: bool,
 }
@@ -85,6 +87,8 @@ pub struct Core {
     history_all: bool,
     pub(super) lanes: Lanes,
     live: HashMap<ReactionId, Live>,
+    /// The sum of `bytes` of all in `live`.
+    live_bytes: usize,
     paused: HashMap<Arc<str>, Timestamp>,
     every: HashMap<Arc<str>, Timestamp>,
     ids: Ids,
@@ -111,6 +115,7 @@ impl Core {
             history_all,
             lanes: Lanes::new(),
             live: HashMap::new(),
+            live_bytes: 0,
             paused: HashMap::new(),
             every: HashMap::new(),
             ids: Ids::new(seed),
@@ -174,7 +179,8 @@ impl Core {
             messages: (story.messages.len(), bytes),
         });
         let internal = story.messages.iter().any(|m| m.topic.is_internal());
-        self.live.insert(row.id.clone(), Live { row, messages: story.messages, internal });
+        self.live_bytes += bytes;
+        self.live.insert(row.id.clone(), Live { row, messages: story.messages, bytes, internal });
     }
 
     /// Takes in trusted messages; `seen` are the ids that the journal knows already, and those of this turn.
@@ -231,7 +237,9 @@ impl Core {
         turn.entries.push(Entry::Reaction(Box::new(row.clone()), ids));
         turn.story(&row.id, now, "received", &message.map_or_else(|| "its time has come".to_owned(), said_by));
         let internal = message.is_some_and(|m| m.topic.is_internal());
-        self.live.insert(row.id.clone(), Live { row, messages: message.cloned().into_iter().collect(), internal });
+        let bytes = message.map_or(0, |m| body_bytes(&m.body));
+        self.live_bytes += bytes;
+        self.live.insert(row.id.clone(), Live { row, messages: message.cloned().into_iter().collect(), bytes, internal });
     }
 
     fn joined(&mut self, now: Timestamp, id: ReactionId, not_before: Timestamp, message: &Message, turn: &mut Turn) {
@@ -239,6 +247,9 @@ impl Core {
         live.row.not_before = not_before;
         live.row.messages += 1;
         live.internal |= message.topic.is_internal();
+        let bytes = body_bytes(&message.body);
+        live.bytes += bytes;
+        self.live_bytes += bytes;
         live.messages.push(message.clone());
         turn.story(&id, now, "joined", &said_by(message));
         turn.entries.push(Entry::Joined { reaction: id, message: message.id.clone(), not_before });
@@ -349,6 +360,18 @@ impl Core {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.live.len()
+    }
+
+    /// The size of the messages that they keep in memory, in bytes of their bodies.
+    #[must_use]
+    pub const fn pending_bytes(&self) -> usize {
+        self.live_bytes
+    }
+
+    fn forget(&mut self, id: &str) -> Option<Live> {
+        let live = self.live.remove(id)?;
+        self.live_bytes = self.live_bytes.saturating_sub(live.bytes);
+        Some(live)
     }
 
     /// Whether all that is left waits for a person (held, or of a paused rule).

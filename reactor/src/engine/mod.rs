@@ -228,8 +228,7 @@ impl Engine {
             // Whoever asked may have hung up.
             let _ = reply.send(answered);
         }
-        self.gauge.pending.store(self.core.pending(), Ordering::Relaxed);
-        self.gauge.fell.notify_waiters();
+        self.gauge.set(self.core.pending(), self.core.pending_bytes());
     }
 
     /// Writes until it is written. Meanwhile nothing is acknowledged and nothing starts, so nothing is lost: the buses hold

@@ -153,7 +153,7 @@ impl Core {
         }
         self.lanes.finish(id, Outcome::Over);
         self.announce(now, id, turn);
-        self.live.remove(id);
+        self.forget(id);
     }
 
     /// Publishes an outcome as a message of our own, unless it was led to by one: so there are no loops.

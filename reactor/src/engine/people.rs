@@ -80,7 +80,7 @@ impl Core {
         if !self.lanes.remove(id) {
             return Err(format!("{id} is running now; wait until it ends, or stop the daemon"));
         }
-        let Some(mut live) = self.live.remove(id) else { return Err(format!("{id} is not pending")) };
+        let Some(mut live) = self.forget(id) else { return Err(format!("{id} is not pending")) };
         live.row.state = State::Dropped;
         live.row.reason = Some(format!("dropped by {by}"));
         live.row.decided(now, by);
