@@ -88,17 +88,14 @@ pub async fn take_in(
     gauge: Arc<Gauge>,
     engine: mpsc::Sender<Input>,
 ) {
-    loop {
+    let broken = loop {
         gauge.room().await;
         let raws = match source.next(BATCH_MESSAGES_MAX).await {
             Ok(raws) => raws,
-            Err(error) => {
-                tracing::error!("{error}");
-                break;
-            }
+            Err(error) => break Some(error.to_string()),
         };
         if raws.is_empty() {
-            break;
+            break None;
         }
         let n = raws.len() as u64;
         gauge.in_hand.fetch_add(n, Ordering::Relaxed);
@@ -107,9 +104,9 @@ pub async fn take_in(
         if !handed_over {
             return;
         }
-    }
+    };
     // The engine may be gone already; then nobody needs to know.
-    let _ = engine.send(Input::SourceEnded).await;
+    let _ = engine.send(Input::SourceEnded(broken)).await;
 }
 
 /// False when the engine is gone.

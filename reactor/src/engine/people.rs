@@ -11,6 +11,9 @@ impl Core {
     /// # Errors
     /// When there are several.
     pub fn find(&self, prefix: &str) -> Result<Option<String>, String> {
+        if prefix.is_empty() {
+            return Err("an empty id says nothing; `reactor list` shows them".to_owned());
+        }
         let prefix = prefix.to_ascii_uppercase();
         let mut fit = self.live.keys().filter(|id| id.starts_with(&prefix));
         match (fit.next(), fit.next()) {
