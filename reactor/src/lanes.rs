@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::journal::ReactionId;
 use crate::rules::site::{Coalesce, Retry};
@@ -274,6 +274,15 @@ impl Lanes {
         self.refresh_all();
     }
 
+    /// All times are earlier by this much: the clock was set back.
+    pub fn earlier(&mut self, by: SignedDuration) {
+        for waiting in self.lanes.values_mut().flat_map(|lane| &mut lane.waiting) {
+            waiting.not_before = earlier(waiting.not_before, by);
+            waiting.joinable_until = waiting.joinable_until.map(|until| earlier(until, by));
+        }
+        self.refresh_all();
+    }
+
     /// When [`Lanes::start`] could start something that it could not now for want of time; `None` = nothing waits for time.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
@@ -365,8 +374,15 @@ impl Waiting {
 }
 
 /// `now` plus a duration; the end of time where that is not representable.
-fn later(now: Timestamp, wait: Duration) -> Timestamp {
+#[must_use]
+pub fn later(now: Timestamp, wait: Duration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// `at` minus a duration; the beginning of time where that is not representable.
+#[must_use]
+pub fn earlier(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 /// When the next try is due after `attempts` failed ones; `None` when there are no tries left. The wait doubles with each

@@ -69,6 +69,11 @@ fn tell(status: &Value) -> String {
         "  {} messages received and not yet in the journal: a kill now would lose them\n",
         n("lost_if_killed_now")
     ));
+    if status["intake_waits"] == true {
+        text.push_str(
+            "  so much is pending that nothing more is taken from the buses: look at what is held, paused or waits\n",
+        );
+    }
     status["buses"].as_array().into_iter().flatten().for_each(|bus| text.push_str(&tell_bus(bus)));
     if n("refused") > 0 {
         text.push_str(&format!("  {} messages refused since the start: reactor list --refused\n", n("refused")));

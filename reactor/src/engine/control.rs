@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::core::{Decided, Turn};
@@ -27,6 +27,14 @@ pub const SOCKET: &str = "control.sock";
 pub const QUESTION_BYTES_MAX: u64 = 64 * 1024;
 /// How long the engine may take to answer before the socket answers for it, in seconds.
 pub const ANSWER_SECONDS_MAX: u64 = 5;
+/// The same while the journal can't be written: then the engine most likely waits for it.
+pub const ANSWER_SECONDS_IN_TROUBLE_MAX: u64 = 1;
+/// How long one who asks may take for it all, in seconds.
+pub const SERVE_SECONDS_MAX: u64 = 15;
+/// How many may ask at the same time; more wait.
+pub const ASKING_AT_ONCE_MAX: usize = 64;
+/// Between two tries to take who asks, in milliseconds.
+const ACCEPT_AGAIN_MS: u64 = 1_000;
 
 /// What a person asks or decides.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,8 +96,25 @@ pub fn listen(state: &Path, engine: mpsc::Sender<Input>, health: Arc<Health>) ->
     let listener = UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     Ok(tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, engine.clone(), health.clone()));
+        let room = Arc::new(Semaphore::new(ASKING_AT_ONCE_MAX));
+        loop {
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (engine, health) = (engine.clone(), health.clone());
+                    tokio::spawn(async move {
+                        let limit = Duration::from_secs(SERVE_SECONDS_MAX);
+                        // Whoever does not say what it wants, or does not read the answer, makes room for others.
+                        let _ = tokio::time::timeout(limit, serve(stream, engine, health)).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, say: that passes, and people must be able to ask then.
+                    tracing::warn!("nobody can be answered now: {error}");
+                    tokio::time::sleep(Duration::from_millis(ACCEPT_AGAIN_MS)).await;
+                }
+            }
         }
     }))
 }
@@ -118,7 +143,9 @@ async fn ask_engine(asked: Asked, by: String, engine: &mpsc::Sender<Input>, heal
         engine.send(Input::Control(asked, by, reply)).await.ok()?;
         answer.await.ok()
     };
-    match tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), question).await {
+    let in_trouble = health.journal_said().is_some();
+    let seconds = if in_trouble { ANSWER_SECONDS_IN_TROUBLE_MAX } else { ANSWER_SECONDS_MAX };
+    match tokio::time::timeout(Duration::from_secs(seconds), question).await {
         Ok(Some(answered)) => answered,
         Ok(None) => wrong("the daemon is stopping".to_owned()),
         Err(_) => wrong(health.journal_said().map_or_else(
@@ -265,7 +292,8 @@ impl Engine {
             "running": self.core.lanes.running(), "waiting": self.core.lanes.waiting(), "held": held,
             "paused": self.core.paused(),
             "lost_if_killed_now": queued + self.gauge.in_hand.load(Ordering::Relaxed),
-            "buses": buses, "refused": parts.health.refused.load(Ordering::Relaxed),
+            "intake_waits": self.gauge.is_full(), "buses": buses,
+            "refused": parts.health.refused.load(Ordering::Relaxed),
             "plan_sandbox": self.runner.sandbox(),
         })
     }

@@ -8,17 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handler_api::{Change, Failure, Params};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::folded::Folded;
 use super::ids::Ids;
 use crate::journal::{Entry, ReactionId, ReactionRow, State, Story};
-use crate::lanes::{LaneId, Lanes, Offer, Offered, Restored};
+use crate::lanes::{LaneId, Lanes, Offer, Offered, Outcome, Restored, earlier, later};
 use crate::message::Message;
 use crate::rules::matcher::{Decision, Rules};
 use crate::rules::scope::EvalError;
 use crate::rules::site::{HandlerConfig, On, Rule};
 use crate::trust::Verified;
+
+/// A clock that is set back by less than this is not followed, in seconds.
+pub const CLOCK_BACK_SECONDS: i64 = 1;
 
 /// What must happen after the entries of a turn are durable.
 #[derive(Debug)]
@@ -74,6 +77,8 @@ pub type Applied = Result<Option<String>, Failure>;
 struct Live {
     row: ReactionRow,
     messages: Vec<Message>,
+    /// The size of their bodies, in bytes.
+    bytes: usize,
     /// Led to by one of reactor's own messages: its outcome is not announced, so there are no loops.
     internal: bool,
 }
@@ -85,6 +90,8 @@ pub struct Core {
     history_all: bool,
     pub(super) lanes: Lanes,
     live: HashMap<ReactionId, Live>,
+    /// The sum of `bytes` of all in `live`.
+    live_bytes: usize,
     paused: HashMap<Arc<str>, Timestamp>,
     every: HashMap<Arc<str>, Timestamp>,
     ids: Ids,
@@ -92,6 +99,8 @@ pub struct Core {
     /// The rules that wait for time. Empty where there is no time, as when messages come from a file.
     reconciles: Vec<(Arc<Rule>, Duration)>,
     draining: bool,
+    /// The latest time that was seen; the clock may be set back behind it.
+    latest: Timestamp,
     /// Reactions that failed since the start.
     pub failed: u64,
 }
@@ -111,12 +120,14 @@ impl Core {
             history_all,
             lanes: Lanes::new(),
             live: HashMap::new(),
+            live_bytes: 0,
             paused: HashMap::new(),
             every: HashMap::new(),
             ids: Ids::new(seed),
             folded: Folded::default(),
             reconciles: Vec::new(),
             draining: false,
+            latest: Timestamp::MIN,
             failed: 0,
         };
         core.reload(rules, handlers, history_all);
@@ -146,7 +157,7 @@ impl Core {
                 self.lanes.pause(&rule.into());
                 self.paused.insert(rule.into(), at);
             } else if let Some(rule) = name.strip_prefix("every/") {
-                self.every.insert(rule.into(), at);
+                self.every.insert(rule.into(), at.min(now));
             }
         }
         for story in stories {
@@ -156,6 +167,12 @@ impl Core {
 
     fn put_back(&mut self, now: Timestamp, story: Story, turn: &mut Turn) {
         let mut row = story.reaction;
+        // Written when the clock was ahead: it would wait until that time comes again.
+        let ahead = row.updated.duration_since(now);
+        if ahead.is_positive() {
+            row.not_before = earlier(row.not_before, ahead);
+            row.at_most = row.at_most.map(|at| earlier(at, ahead));
+        }
         if row.state == State::Applying {
             row.state = State::Waiting;
             row.not_before = now;
@@ -174,7 +191,8 @@ impl Core {
             messages: (story.messages.len(), bytes),
         });
         let internal = story.messages.iter().any(|m| m.topic.is_internal());
-        self.live.insert(row.id.clone(), Live { row, messages: story.messages, internal });
+        self.live_bytes += bytes;
+        self.live.insert(row.id.clone(), Live { row, messages: story.messages, bytes, internal });
     }
 
     /// Takes in trusted messages; `seen` are the ids that the journal knows already, and those of this turn.
@@ -231,7 +249,10 @@ impl Core {
         turn.entries.push(Entry::Reaction(Box::new(row.clone()), ids));
         turn.story(&row.id, now, "received", &message.map_or_else(|| "its time has come".to_owned(), said_by));
         let internal = message.is_some_and(|m| m.topic.is_internal());
-        self.live.insert(row.id.clone(), Live { row, messages: message.cloned().into_iter().collect(), internal });
+        let bytes = message.map_or(0, |m| body_bytes(&m.body));
+        self.live_bytes += bytes;
+        self.live
+            .insert(row.id.clone(), Live { row, messages: message.cloned().into_iter().collect(), bytes, internal });
     }
 
     fn joined(&mut self, now: Timestamp, id: ReactionId, not_before: Timestamp, message: &Message, turn: &mut Turn) {
@@ -239,6 +260,9 @@ impl Core {
         live.row.not_before = not_before;
         live.row.messages += 1;
         live.internal |= message.topic.is_internal();
+        let bytes = body_bytes(&message.body);
+        live.bytes += bytes;
+        self.live_bytes += bytes;
         live.messages.push(message.clone());
         turn.story(&id, now, "joined", &said_by(message));
         turn.entries.push(Entry::Joined { reaction: id, message: message.id.clone(), not_before });
@@ -257,6 +281,7 @@ impl Core {
         if self.draining {
             return;
         }
+        self.follow_clock(now);
         self.reconcile(now, turn);
         // Starting can end a reaction at once (its rule is gone, a field is missing) and so free its lane again.
         let mut left = room;
@@ -271,9 +296,21 @@ impl Core {
         }
     }
 
+    /// When the clock was set back, what waits for a time waits as long as it would have, not until that time comes again.
+    fn follow_clock(&mut self, now: Timestamp) {
+        let back = self.latest.duration_since(now);
+        if back >= SignedDuration::from_secs(CLOCK_BACK_SECONDS) && self.latest != Timestamp::MIN {
+            tracing::warn!("the clock was set back by {} s; what waits does not wait longer", back.as_secs());
+            self.lanes.earlier(back);
+            self.every.values_mut().for_each(|last| *last = earlier(*last, back));
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
+    }
+
     fn reconcile(&mut self, now: Timestamp, turn: &mut Turn) {
         let is_due =
-            |core: &Self, name, every| core.every.get(name).is_none_or(|last: &Timestamp| *last + every <= now);
+            |core: &Self, name: &Arc<str>, every| core.every.get(name).is_none_or(|last| later(*last, every) <= now);
         let due = self.reconciles.iter().filter(|(rule, every)| is_due(self, &rule.name, *every));
         for rule in due.map(|(rule, _)| rule.clone()).collect::<Vec<_>>() {
             self.every.insert(rule.name.clone(), now);
@@ -291,6 +328,9 @@ impl Core {
 
     /// Begins one try. False if it ended at once.
     fn begin(&mut self, now: Timestamp, id: &str, turn: &mut Turn) -> bool {
+        if self.change_lane(now, id, turn) {
+            return false;
+        }
         match self.run_of(id) {
             Ok(run) => {
                 turn.acts.push(Act::Plan(Box::new(run)));
@@ -301,6 +341,33 @@ impl Core {
                 false
             }
         }
+    }
+
+    /// Its rule has another handler than when it was made: it goes to the end of its key's lane there, so that still only
+    /// one runs in a lane. True if it went.
+    fn change_lane(&mut self, now: Timestamp, id: &str, turn: &mut Turn) -> bool {
+        let Some(live) = self.live.get_mut(id) else { return false };
+        let Some(rule) = self.rules.rule(&live.row.rule) else { return false };
+        if *rule.handler == *live.row.handler {
+            return false;
+        }
+        turn.story(id, now, "moved", &format!("from handler {} to {}", live.row.handler, rule.handler));
+        live.row.handler = rule.handler.to_string();
+        live.row.updated = now;
+        // What was approved was another handler's plan.
+        live.row.approved = None;
+        turn.entries.push(Entry::Update(Box::new(live.row.clone())));
+        self.lanes.finish(id, Outcome::Over);
+        self.lanes.restore(Restored {
+            id: id.to_owned(),
+            rule: rule.name.clone(),
+            lane: LaneId { handler: rule.handler.clone(), key: live.row.key.as_str().into() },
+            not_before: now,
+            coalescing_until: None,
+            held: false,
+            messages: (live.messages.len(), live.bytes),
+        });
+        true
     }
 
     fn run_of(&mut self, id: &str) -> Result<Run, (String, Option<String>)> {
@@ -341,7 +408,7 @@ impl Core {
         let every = self
             .reconciles
             .iter()
-            .map(|(rule, every)| self.every.get(&rule.name).map_or(Timestamp::MIN, |last| *last + *every));
+            .map(|(rule, every)| self.every.get(&rule.name).map_or(Timestamp::MIN, |last| later(*last, *every)));
         lanes.into_iter().chain(every).min()
     }
 
@@ -349,6 +416,18 @@ impl Core {
     #[must_use]
     pub fn pending(&self) -> usize {
         self.live.len()
+    }
+
+    /// The size of the messages that they keep in memory, in bytes of their bodies.
+    #[must_use]
+    pub const fn pending_bytes(&self) -> usize {
+        self.live_bytes
+    }
+
+    fn forget(&mut self, id: &str) -> Option<Live> {
+        let live = self.live.remove(id)?;
+        self.live_bytes = self.live_bytes.saturating_sub(live.bytes);
+        Some(live)
     }
 
     /// Whether all that is left waits for a person (held, or of a paused rule).

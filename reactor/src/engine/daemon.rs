@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(super) struct OpenBus {
     config: BusConfig,
     verifier: Arc<ArcSwap<Verifier>>,
     counters: Arc<Counters>,
+    /// Whether messages that no rule wants are wanted too (`history: all`).
+    takes_all: Arc<AtomicBool>,
     resubscribe: Box<dyn Fn(Vec<String>) + Send + Sync>,
 }
 
@@ -69,6 +71,8 @@ pub struct Health {
     journal: Mutex<Option<String>>,
     /// Messages refused since the start.
     pub refused: AtomicU64,
+    /// Whether the daemon was told to stop; seen even by a loop that waits for the journal.
+    pub told_to_stop: AtomicBool,
 }
 
 impl Health {
@@ -103,6 +107,8 @@ pub struct Ended {
 /// # Errors
 /// What keeps it from starting, with what to do about it.
 pub async fn run(options: Options) -> anyhow::Result<Ended> {
+    // Looked at before they are read: what is changed while we start is read again.
+    let stamps = file::stamps(&options.site);
     let site = file::load(&options.site)?;
     let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
     let journal = open_journal(&options)?;
@@ -126,8 +132,10 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let gauge = Arc::new(Gauge::default());
     let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone())?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
-    let watchers =
-        [tokio::spawn(signals(to_engine.clone())), tokio::spawn(files(options.site.clone(), to_engine.clone()))];
+    let watchers = [
+        tokio::spawn(signals(to_engine.clone(), health.clone())),
+        tokio::spawn(files(options.site.clone(), stamps, to_engine.clone())),
+    ];
     let sweeper = tokio::spawn(sweep(journal.clone(), parts.journal_config.clone()));
     let mut engine = Engine {
         core,
@@ -139,6 +147,8 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
         sources: parts.buses.len() + usize::from(parts.from.is_some()),
         ends_with_sources: parts.from.is_some(),
         drain_until: None,
+        broken: None,
+        given_up: false,
         stop_runs: watch::channel(false).0,
         refused: Folded::default(),
         daemon: parts,
@@ -147,9 +157,12 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     say_ready();
     tokio::spawn(ask_handlers(engine.runner.clone(), engine.core.handlers.values().cloned().collect()));
     let runner = engine.runner.clone();
-    let core = engine.run().await;
+    let (core, broken) = engine.run().await;
     runner.close().await;
     watchers.into_iter().chain([sweeper, socket]).for_each(|task| task.abort());
+    if let Some(broken) = broken {
+        anyhow::bail!(broken);
+    }
     Ok(Ended { failed: core.failed, pending: core.pending(), refused: health.refused.load(Ordering::Relaxed) })
 }
 
@@ -230,7 +243,9 @@ fn open_bus(
     history_all: bool,
 ) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
     let of = rules.clone();
-    let wants: Wants = Arc::new(move |topic| history_all || of.load().wants(topic));
+    let takes_all = Arc::new(AtomicBool::new(history_all));
+    let all = takes_all.clone();
+    let wants: Wants = Arc::new(move |topic| all.load(Ordering::Relaxed) || of.load().wants(topic));
     let source = FedmsgSource::open(&config, wants, prefixes(&config, &rules.load(), history_all))?;
     let verifier = Arc::new(ArcSwap::from_pointee(Verifier::open(config.trust.clone())));
     for problem in verifier.load().problems(clock()) {
@@ -241,6 +256,7 @@ fn open_bus(
         config,
         verifier,
         counters: source.counters(),
+        takes_all,
         resubscribe: Box::new(move |prefixes| subscriber.resubscribe(prefixes)),
     };
     Ok((bus, Box::new(source)))
@@ -269,7 +285,7 @@ fn say_ready() {
     tracing::info!("ready");
 }
 
-async fn signals(engine: mpsc::Sender<Input>) {
+async fn signals(engine: mpsc::Sender<Input>, health: Arc<Health>) {
     use tokio::signal::unix::{SignalKind, signal};
     let of = |kind| signal(kind).map_err(|error| tracing::error!("a signal can't be listened for: {error}"));
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
@@ -277,27 +293,29 @@ async fn signals(engine: mpsc::Sender<Input>) {
     else {
         return;
     };
-    let mut asked_to_stop = false;
     loop {
         let input = tokio::select! {
             _ = hup.recv() => Input::Reload,
             _ = term.recv() => Input::Drain,
             _ = int.recv() => Input::Drain,
         };
-        if matches!(input, Input::Drain) && std::mem::replace(&mut asked_to_stop, true) {
+        if matches!(input, Input::Drain) && health.told_to_stop.swap(true, Ordering::Relaxed) {
             tracing::warn!("told to stop twice: ending now; what ran is planned again at the next start");
             std::process::exit(1);
         }
-        if engine.send(input).await.is_err() {
-            return;
-        }
+        // Not waited for: the engine may be busy with the journal, and the next signal must be seen all the same.
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.send(input).await });
     }
 }
 
 /// Tells the engine when a rules file has changed. Looking once a second costs nothing, works on every file system, and
 /// sees renamed files, links and new files in a directory alike.
-async fn files(paths: Vec<PathBuf>, engine: mpsc::Sender<Input>) {
-    let mut before = file::stamps(&paths);
+async fn files(
+    paths: Vec<PathBuf>,
+    mut before: Vec<(PathBuf, u64, Option<std::time::SystemTime>)>,
+    engine: mpsc::Sender<Input>,
+) {
     loop {
         tokio::time::sleep(Duration::from_millis(FILES_LOOK_MS)).await;
         let now = file::stamps(&paths);
@@ -369,6 +387,7 @@ impl Parts {
                 tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
             }
             bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
+            bus.takes_all.store(site.journal.history_all, Ordering::Relaxed);
             (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
         }
         for name in site

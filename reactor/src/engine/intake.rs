@@ -21,6 +21,9 @@ use crate::trust::{Refusal, Verified};
 pub const BATCH_MESSAGES_MAX: usize = 512;
 /// Reactions that may be pending. Over it the daemon stops reading its buses until some are over.
 pub const PENDING_REACTIONS_MAX: usize = 50_000;
+/// Bytes of message bodies that pending reactions may keep in memory (as parsed values they take a few times that). Over it
+/// the daemon stops reading its buses until some are over.
+pub const PENDING_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Tells whether a raw message is believed.
 pub type Judge = Arc<dyn Fn(&RawMessage, Timestamp) -> Result<Verified<Message>, Refusal> + Send + Sync>;
@@ -31,9 +34,39 @@ pub struct Gauge {
     /// Messages taken from a source and not yet journaled: what a kill would lose, beside what is queued in the source.
     pub in_hand: AtomicU64,
     /// Reactions that are not over.
-    pub pending: AtomicUsize,
-    /// Told whenever `pending` falls.
-    pub fell: Notify,
+    pending: AtomicUsize,
+    /// Bytes of their messages' bodies.
+    pending_bytes: AtomicUsize,
+    /// Told after each turn.
+    turned: Notify,
+}
+
+impl Gauge {
+    /// Says how much is pending after a turn.
+    pub fn set(&self, reactions: usize, bytes: usize) {
+        self.pending.store(reactions, Ordering::Relaxed);
+        self.pending_bytes.store(bytes, Ordering::Relaxed);
+        self.turned.notify_waiters();
+    }
+
+    /// Whether so much is pending that no more is taken from the buses.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) >= PENDING_REACTIONS_MAX
+            || self.pending_bytes.load(Ordering::Relaxed) >= PENDING_BYTES_MAX
+    }
+
+    /// Waits until there is room for more.
+    async fn room(&self) {
+        loop {
+            // From here on it hears of every turn: one that ends between the look and the wait is not missed.
+            let turned = self.turned.notified();
+            if !self.is_full() {
+                return;
+            }
+            turned.await;
+        }
+    }
 }
 
 /// A judged batch.
@@ -55,19 +88,14 @@ pub async fn take_in(
     gauge: Arc<Gauge>,
     engine: mpsc::Sender<Input>,
 ) {
-    loop {
-        while gauge.pending.load(Ordering::Relaxed) >= PENDING_REACTIONS_MAX {
-            gauge.fell.notified().await;
-        }
+    let broken = loop {
+        gauge.room().await;
         let raws = match source.next(BATCH_MESSAGES_MAX).await {
             Ok(raws) => raws,
-            Err(error) => {
-                tracing::error!("{error}");
-                break;
-            }
+            Err(error) => break Some(error.to_string()),
         };
         if raws.is_empty() {
-            break;
+            break None;
         }
         let n = raws.len() as u64;
         gauge.in_hand.fetch_add(n, Ordering::Relaxed);
@@ -76,9 +104,9 @@ pub async fn take_in(
         if !handed_over {
             return;
         }
-    }
+    };
     // The engine may be gone already; then nobody needs to know.
-    let _ = engine.send(Input::SourceEnded).await;
+    let _ = engine.send(Input::SourceEnded(broken)).await;
 }
 
 /// False when the engine is gone.
@@ -91,8 +119,14 @@ async fn hand_over(
 ) -> bool {
     let tokens: Vec<u64> = raws.iter().map(|raw| raw.token).collect();
     let (judge, rules) = (judge.clone(), rules.load_full());
-    let Ok((arrived, refused)) = tokio::task::spawn_blocking(move || judge_all(&raws, &judge, &rules)).await else {
-        return false;
+    let judged = tokio::task::spawn_blocking(move || judge_all(&raws, &judge, &rules)).await;
+    let (arrived, refused) = match judged {
+        Ok(judged) => judged,
+        Err(error) => {
+            tracing::error!("messages could not be judged; this is a bug in reactor: {error}");
+            // What comes next need not be as bad. These are lost where the bus keeps nothing, and come again where it does.
+            return true;
+        }
     };
     let (durable, is_durable) = oneshot::channel();
     if engine.send(Input::Batch(Batch { arrived, refused, durable })).await.is_err() || is_durable.await.is_err() {

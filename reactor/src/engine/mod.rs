@@ -34,8 +34,8 @@ use self::control::{Answered, Asked};
 use self::core::{Act, Applied, Core, Run, Turn};
 use self::folded::Folded;
 use self::intake::{Batch, Gauge};
-use crate::journal::Entry;
 use crate::journal::handle::JournalHandle;
+use crate::journal::{Entry, JournalError};
 use crate::runner::Runner;
 
 /// Inputs that one turn takes at most.
@@ -59,8 +59,8 @@ pub fn clock() -> Timestamp {
 pub enum Input {
     /// Judged messages.
     Batch(Batch),
-    /// A source has nothing more.
-    SourceEnded,
+    /// A source has nothing more; the text says what broke it, if anything did.
+    SourceEnded(Option<String>),
     /// A plan came back.
     Planned(Box<Run>, Result<Vec<Change>, Failure>),
     /// A change was made.
@@ -93,6 +93,10 @@ pub struct Engine {
     sources: usize,
     ends_with_sources: bool,
     drain_until: Option<Timestamp>,
+    /// Why it can't go on. The process ends with it, so that whoever watches over it starts it again.
+    broken: Option<String>,
+    /// The journal was given up: nothing can be done any more.
+    given_up: bool,
     /// True: running handlers are ended, as after their timeout.
     stop_runs: watch::Sender<bool>,
     refused: Folded,
@@ -101,8 +105,8 @@ pub struct Engine {
 
 impl Engine {
     /// Runs until it is told to drain and nothing runs any more, or (with a file as its source) until nothing is left that
-    /// could go on without a person.
-    pub async fn run(mut self) -> Core {
+    /// could go on without a person. Beside the core: why it could not go on, if it could not.
+    pub async fn run(mut self) -> (Core, Option<String>) {
         let mut turn = Turn::default();
         self.core.start(clock(), HANDLERS_AT_ONCE_MAX, &mut turn);
         self.end_turn(turn, Answers::default()).await;
@@ -110,10 +114,13 @@ impl Engine {
             let inputs = self.gather().await;
             self.turn(inputs).await;
         }
-        self.core
+        (self.core, self.broken)
     }
 
     fn is_over(&self) -> bool {
+        if self.given_up {
+            return true;
+        }
         if let Some(until) = self.drain_until {
             let now = clock();
             if now >= until {
@@ -146,7 +153,7 @@ impl Engine {
         let now = clock();
         let mut turn = Turn::default();
         let mut answers = Answers::default();
-        let mut seen = self.seen(&inputs).await;
+        let Some(mut seen) = self.seen(&inputs).await else { return };
         for input in inputs {
             self.take(now, input, &mut seen, &mut turn, &mut answers).await;
         }
@@ -155,18 +162,19 @@ impl Engine {
         self.end_turn(turn, answers).await;
     }
 
-    /// The message ids of this turn that the journal knows already.
-    async fn seen(&self, inputs: &[Input]) -> HashSet<String> {
+    /// The message ids of this turn that the journal knows already; `None` if it was given up.
+    async fn seen(&mut self, inputs: &[Input]) -> Option<HashSet<String>> {
         let batches =
             inputs.iter().filter_map(|input| if let Input::Batch(batch) = input { Some(batch) } else { None });
         let ids: Vec<String> = batches.flat_map(|b| b.arrived.iter().map(|a| a.message.get().id.clone())).collect();
         if ids.is_empty() {
-            return HashSet::new();
+            return Some(HashSet::new());
         }
         loop {
             match self.journal.seen(ids.clone()).await {
-                Ok(seen) => return seen,
-                Err(error) => self.journal_trouble(&error.to_string()).await,
+                Ok(seen) => return Some(seen),
+                Err(error) if self.gives_up(&error) => return None,
+                Err(_) => tokio::time::sleep(Duration::from_millis(JOURNAL_RETRY_MS)).await,
             }
         }
     }
@@ -188,10 +196,12 @@ impl Engine {
                 self.core.arrived(now, batch.arrived, seen, turn);
                 answers.durable.push(batch.durable);
             }
-            Input::SourceEnded => self.sources = self.sources.saturating_sub(1),
+            Input::SourceEnded(broken) => self.source_ended(now, broken),
             Input::Planned(run, result) => self.core.planned(now, *run, result, turn),
             Input::Changed(id, change) => self.core.changed(now, &id, &change, turn),
             Input::Applied(run, result) => self.core.applied(now, &run, result, turn),
+            // Who asked was told that it takes too long; what is decided now would come as a surprise.
+            Input::Control(_, _, reply) if reply.is_closed() => {}
             Input::Control(asked, by, reply) => {
                 let answered = self.answer(now, asked, &by, turn).await;
                 answers.people.push((reply, answered));
@@ -207,8 +217,8 @@ impl Engine {
 
     /// Makes the turn durable, then acts on it.
     async fn end_turn(&mut self, turn: Turn, answers: Answers) {
-        if !turn.entries.is_empty() {
-            self.write(turn.entries).await;
+        if !turn.entries.is_empty() && !self.write(turn.entries).await {
+            return;
         }
         for durable in answers.durable {
             // A source that is gone needs no ack.
@@ -228,32 +238,62 @@ impl Engine {
             // Whoever asked may have hung up.
             let _ = reply.send(answered);
         }
-        self.gauge.pending.store(self.core.pending(), Ordering::Relaxed);
-        self.gauge.fell.notify_waiters();
+        self.gauge.set(self.core.pending(), self.core.pending_bytes());
     }
 
     /// Writes until it is written. Meanwhile nothing is acknowledged and nothing starts, so nothing is lost: the buses hold
     /// what comes, or drop it and we know from when.
-    async fn write(&self, entries: Vec<Entry>) {
+    ///
+    /// False when it was given up: the daemon was told to stop, or no further try can help.
+    async fn write(&mut self, entries: Vec<Entry>) -> bool {
         while let Err(error) = self.journal.write(entries.clone()).await {
-            self.journal_trouble(&error.to_string()).await;
+            if self.gives_up(&error) {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(JOURNAL_RETRY_MS)).await;
         }
-        self.daemon.health.journal_trouble(None);
+        if self.daemon.health.journal_trouble(None) {
+            tracing::info!("the journal can be written again; everything goes on");
+        }
+        true
     }
 
-    async fn journal_trouble(&self, trouble: &str) {
-        if self.daemon.health.journal_trouble(Some(trouble)) {
+    /// Notes trouble with the journal, and whether to end because of it.
+    fn gives_up(&mut self, error: &JournalError) -> bool {
+        let trouble = error.to_string();
+        if self.daemon.health.journal_trouble(Some(&trouble)) {
             tracing::error!(
                 "{trouble}\nnothing is acknowledged and nothing is started until the journal can be written"
             );
         }
-        tokio::time::sleep(Duration::from_millis(JOURNAL_RETRY_MS)).await;
+        if !error.is_lasting && !self.daemon.health.told_to_stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let next = "what was not written was not acknowledged or done; the next start goes on from the journal";
+        self.broken = Some(format!("the daemon ends without its journal; {next}\n{trouble}"));
+        self.given_up = true;
+        self.stop_runs.send_replace(true);
+        true
+    }
+
+    /// A file ends. A bus does not; without it the daemon would be deaf and nobody would know.
+    fn source_ended(&mut self, now: Timestamp, broken: Option<String>) {
+        self.sources = self.sources.saturating_sub(1);
+        if broken.is_none() && self.ends_with_sources {
+            return;
+        }
+        let why = broken.unwrap_or_else(|| "a bus has ended and can't be read any more".to_owned());
+        tracing::error!("{why}");
+        self.broken = Some(why);
+        if !self.ends_with_sources {
+            self.drain(now);
+        }
     }
 
     fn say_refused(&mut self, entry: &Entry) {
         let Entry::Refused { bus, topic, reason, .. } = entry else { return };
         self.daemon.health.refused.fetch_add(1, Ordering::Relaxed);
-        if let Some(times) = self.refused.again(bus, reason) {
+        if let Some(times) = self.refused.again(clock(), bus, reason) {
             tracing::warn!(bus, topic, times, "message refused: {reason}");
         }
     }

@@ -22,15 +22,24 @@ impl Core {
             Ok(plan) => plan,
             Err(failure) => return self.missed(now, &run, failure, turn),
         };
+        // What counts is what people want now, not what they wanted when it began.
+        let rule = match self.rules.rule(&run.rule.name) {
+            _ if self.draining => return self.put_off(now, &id, "the daemon is stopping", turn),
+            _ if self.paused.contains_key(&run.rule.name) => {
+                return self.put_off(now, &id, "its rule was paused while it was planned", turn);
+            }
+            Some(rule) if rule.handler == run.rule.handler => rule.clone(),
+            _ => return self.put_off(now, &id, "its rule was changed while it was planned", turn),
+        };
         let seen: Vec<Change> = plan.iter().map(redacted).collect();
-        let verdict = guard::check(&seen, run.rule.guard, live.row.approved.as_deref());
+        let verdict = guard::check(&seen, rule.guard, live.row.approved.as_deref());
         let size = guard::size(&seen);
         live.row.plan = seen;
         turn.story(&id, now, "planned", &format!("changes: {}, of them deletes: {}", size.changes, size.deletes));
         if plan.is_empty() {
             return self.over(now, &id, State::Done, Some("nothing to do: it is true already"), None, turn);
         }
-        if run.rule.mode == Mode::Plan {
+        if rule.mode == Mode::Plan {
             return self.over(now, &id, State::Planned, Some("mode: plan; nothing was changed"), None, turn);
         }
         match verdict {
@@ -38,11 +47,24 @@ impl Core {
             Verdict::Pass => {
                 live.row.state = State::Applying;
                 live.row.updated = now;
+                // Of the tries before, the story tells; kept here, a thousand tries of many changes have no bound.
+                live.row.done.clear();
                 turn.story(&id, now, "applying", &format!("try {}", run.attempt));
                 turn.entries.push(Entry::Update(Box::new(live.row.clone())));
                 turn.acts.push(Act::Apply(Box::new(run), plan));
             }
         }
+    }
+
+    /// Its plan is not wanted now. It is planned again when it may start; that is no failed try.
+    fn put_off(&mut self, now: Timestamp, id: &str, why: &str, turn: &mut Turn) {
+        let Some(live) = self.live.get_mut(id) else { return };
+        live.row.attempts = live.row.attempts.saturating_sub(1);
+        live.row.updated = now;
+        live.row.not_before = now;
+        turn.story(id, now, "put off", why);
+        turn.entries.push(Entry::Update(Box::new(live.row.clone())));
+        self.lanes.finish(id, Outcome::Again(now));
     }
 
     fn hold(&mut self, now: Timestamp, run: &Run, reason: &str, turn: &mut Turn) {
@@ -97,7 +119,7 @@ impl Core {
         let Some(at) = at else {
             return self.over(now, &run.id, State::Failed, Some(&reason), hint.as_deref(), turn);
         };
-        self.complain(run, &reason, hint.as_deref(), "will be tried again");
+        self.complain(now, run, &reason, hint.as_deref(), "will be tried again");
         let Some(live) = self.live.get_mut(&run.id) else { return };
         live.row.repeated = if live.row.reason.as_ref() == Some(&reason) { live.row.repeated + 1 } else { 1 };
         live.row.state = State::Waiting;
@@ -110,8 +132,8 @@ impl Core {
         self.lanes.finish(&run.id, Outcome::Again(at));
     }
 
-    fn complain(&mut self, run: &Run, reason: &str, hint: Option<&str>, then: &str) {
-        if let Some(times) = self.folded.again(&run.rule.name, reason) {
+    fn complain(&mut self, now: Timestamp, run: &Run, reason: &str, hint: Option<&str>, then: &str) {
+        if let Some(times) = self.folded.again(now, &run.rule.name, reason) {
             let why = run.rule.why.as_deref();
             tracing::warn!(rule = %run.rule.name, why, key = %run.key, reaction = run.id, times, hint, "{then}: {reason}");
         }
@@ -137,7 +159,7 @@ impl Core {
         if state == State::Failed {
             self.failed += 1;
             let rule = live.row.rule.clone();
-            if let Some(times) = self.folded.again(&rule, reason.unwrap_or("")) {
+            if let Some(times) = self.folded.again(now, &rule, reason.unwrap_or("")) {
                 let why = self.rules.rule(&rule).and_then(|r| r.why.clone());
                 tracing::error!(
                     rule,
@@ -153,7 +175,7 @@ impl Core {
         }
         self.lanes.finish(id, Outcome::Over);
         self.announce(now, id, turn);
-        self.live.remove(id);
+        self.forget(id);
     }
 
     /// Publishes an outcome as a message of our own, unless it was led to by one: so there are no loops.

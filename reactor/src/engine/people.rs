@@ -11,6 +11,9 @@ impl Core {
     /// # Errors
     /// When there are several.
     pub fn find(&self, prefix: &str) -> Result<Option<String>, String> {
+        if prefix.is_empty() {
+            return Err("an empty id says nothing; `reactor list` shows them".to_owned());
+        }
         let prefix = prefix.to_ascii_uppercase();
         let mut fit = self.live.keys().filter(|id| id.starts_with(&prefix));
         match (fit.next(), fit.next()) {
@@ -81,7 +84,7 @@ impl Core {
         if !self.lanes.remove(id) {
             return Err(format!("{id} is running now; wait until it ends, or stop the daemon"));
         }
-        let Some(mut live) = self.live.remove(id) else { return Err(format!("{id} is not pending")) };
+        let Some(mut live) = self.forget(id) else { return Err(format!("{id} is not pending")) };
         live.row.state = State::Dropped;
         live.row.reason = Some(format!("dropped by {by}"));
         live.row.decided(now, by);

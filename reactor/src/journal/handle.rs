@@ -81,6 +81,7 @@ impl JournalHandle {
                 place: "thread".into(),
                 why: format!("can't be started: {error}"),
                 hint: "raise the limit of tasks: systemctl show -p TasksMax, ulimit -u".into(),
+                is_lasting: true,
             }
         })?;
         Ok(Self { requests: Some(requests), thread: Some(thread), counters })
@@ -155,6 +156,7 @@ fn ended() -> JournalError {
         place: "thread".into(),
         why: "has ended, so nothing can be recorded".into(),
         hint: "look for a panic in the log, report it, and restart the daemon: what was acknowledged is safe".into(),
+        is_lasting: true,
     }
 }
 

@@ -239,6 +239,8 @@ pub struct JournalError {
     pub why: String,
     /// What to do.
     pub hint: String,
+    /// Whether trying again can't help: whoever holds the journal has to begin anew with what it holds.
+    pub is_lasting: bool,
 }
 
 /// The durable record. Blocking; the engine gives it a thread of its own.

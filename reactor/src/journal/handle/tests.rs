@@ -51,7 +51,12 @@ impl Journal for Scripted {
         }
         if holds(batch, "bad") {
             self.note(Did::Refuse(batch.len()));
-            return Err(JournalError { place: "here".into(), why: "bad".into(), hint: "none".into() });
+            return Err(JournalError {
+                place: "here".into(),
+                why: "bad".into(),
+                hint: "none".into(),
+                is_lasting: false,
+            });
         }
         self.note(Did::Commit(batch.len()));
         Ok(())

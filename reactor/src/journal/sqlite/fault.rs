@@ -40,6 +40,7 @@ impl From<rusqlite::Error> for Fault {
 impl Fault {
     /// As people read it, for the journal file at `file`.
     pub(super) fn at(self, file: &Path) -> JournalError {
+        let is_lasting = matches!(self, Self::Contradiction(_));
         let (why, hint) = match self {
             Self::Sql(error) => (error.to_string(), sql_hint(&error, file)),
             Self::Io { what, error } => (format!("{what}: {error}"), io_hint(&error, file)),
@@ -47,7 +48,7 @@ impl Fault {
             Self::Contradiction(what) => (what, "this is a bug in reactor; please report it with this line".into()),
             Self::Refused { why, hint } => (why, hint),
         };
-        JournalError { place: file.display().to_string(), why, hint }
+        JournalError { place: file.display().to_string(), why, hint, is_lasting }
     }
 }
 
