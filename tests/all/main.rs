@@ -8,4 +8,5 @@ mod journal;
 mod kill;
 mod publish_tail;
 mod running;
+mod trouble;
 mod vectors;
