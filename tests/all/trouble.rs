@@ -111,25 +111,30 @@ fn who_asks_nonsense_or_nothing_keeps_nobody_else_from_an_answer() {
 
 #[test]
 fn what_a_killed_daemon_left_of_secrets_and_working_directories_is_gone_when_the_next_is_ready() {
-    let slow = |dir: &Path| handler(&format!("echo >> {}; sleep 600", dir.join("begun").display()), "exit 0");
+    let slow = |dir: &Path| {
+        let begun = dir.join("begun").display().to_string();
+        handler("echo \"$change\"", &format!("echo $REACTOR_SECRETS > {begun}.new; mv {begun}.new {begun}; sleep 600"))
+    };
     let mut stage = Stage::new("secrets", slow, "timeout: 10m");
     let rules = stage.dir().join("rules.yaml");
     fs::write(stage.dir().join("token"), "hunter2").expect("a secret");
     fs::set_permissions(stage.dir().join("token"), fs::Permissions::from_mode(0o600)).expect("private");
     let text = fs::read_to_string(&rules).expect("the site");
-    fs::write(&rules, text.replace("exec: ./h", "exec: ./h, secrets: { token: { file: ./token, in: plan } }"))
-        .expect("changed");
+    fs::write(&rules, text.replace("exec: ./h", "exec: ./h, secrets: { token: { file: ./token, } }")).expect("changed");
     let (fine, said) = stage.say_to_daemon(&["reload"]);
     assert!(fine, "{said}");
     stage.user("ralph");
-    wait_until("the plan has begun", SOON, || stage.dir().join("begun").exists());
+    wait_until("the apply has begun", SOON, || stage.dir().join("begun").exists());
     stage.kill_9();
     let work = stage.dir().join("state/work");
     let left = |dir: &Path| fs::read_dir(dir).expect("a directory").filter_map(Result::ok).map(|e| e.path());
     let old: Vec<_> = left(&work).collect();
-    assert!(!old.is_empty(), "the killed daemon could remove nothing");
+    let secrets = fs::read_to_string(stage.dir().join("begun")).expect("where its secrets are");
+    let secret = Path::new(secrets.trim()).join("token");
+    assert!(!old.is_empty() && secret.exists(), "the killed daemon could remove nothing");
     stage.start();
     assert!(old.iter().all(|dir| !dir.exists()), "{old:?}");
+    assert!(!secret.parent().is_some_and(Path::exists), "{}", secret.display());
 }
 
 #[test]
