@@ -9,5 +9,6 @@ mod kill;
 mod looks;
 mod publish_tail;
 mod running;
+mod trouble;
 mod vectors;
 mod whole;

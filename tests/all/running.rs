@@ -9,18 +9,18 @@ use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
 use reactor_tests::{Scratch, free_port, wait_until};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// A scratch site with a bus of its own, a handler written for the test, and a daemon.
-struct Stage {
-    scratch: Scratch,
+pub struct Stage {
+    pub scratch: Scratch,
     socket: zmq::Socket,
-    daemon: Option<Daemon>,
+    pub daemon: Option<Daemon>,
     sent: u64,
 }
 
 /// A handler in bash: describes itself, then does what the test says in plan and apply. `$user` is the parameter.
-fn handler(plan: &str, apply: &str) -> String {
+pub fn handler(plan: &str, apply: &str) -> String {
     format!(
         r#"#!/bin/bash
 set -u
@@ -39,7 +39,7 @@ esac
 }
 
 /// Deletes nothing but says so, and notes each apply in the file `applied`.
-fn plain(dir: &Path) -> String {
+pub fn plain(dir: &Path) -> String {
     let applied = dir.join("applied");
     let (done, note) =
         (format!("grep -qx \"$user\" {0} 2>/dev/null || echo \"$change\"", applied.display()), applied.display());
@@ -47,7 +47,7 @@ fn plain(dir: &Path) -> String {
 }
 
 impl Stage {
-    fn new(name: &str, write_handler: impl Fn(&Path) -> String, rule: &str) -> Self {
+    pub fn new(name: &str, write_handler: impl Fn(&Path) -> String, rule: &str) -> Self {
         let scratch = Scratch::new(name);
         let dir = scratch.path();
         fs::write(dir.join("h"), write_handler(dir)).expect("the handler");
@@ -63,11 +63,11 @@ impl Stage {
         stage
     }
 
-    fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.scratch.path()
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         self.daemon = Some(Daemon::start(self.dir(), &["run", "rules.yaml"]));
         // XPUB is told of each subscription: no message is sent before anyone listens.
         loop {
@@ -81,31 +81,31 @@ impl Stage {
         }
     }
 
-    fn kill_9(&mut self) {
+    pub fn kill_9(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.kill_9();
         }
     }
 
-    fn say(&mut self, topic: &str, msg: Value) {
+    pub fn say(&mut self, topic: &str, msg: Value) {
         self.sent += 1;
         let body = json!({"topic": topic, "msg": msg, "msg_id": format!("2026-{}", self.sent), "timestamp": 1_795_227_187, "i": self.sent});
         self.socket.send_multipart([topic.as_bytes(), body.to_string().as_bytes()], 0).expect("sent");
     }
 
-    fn user(&mut self, user: &str) {
+    pub fn user(&mut self, user: &str) {
         self.say("org.example.user", json!({"user": user}));
     }
 
-    fn rows(&self) -> Vec<Value> {
+    pub fn rows(&self) -> Vec<Value> {
         reactor_json(self.dir(), &["list"])
     }
 
-    fn count(&self, state: &str) -> usize {
+    pub fn count(&self, state: &str) -> usize {
         self.rows().iter().filter(|row| row["state"] == state).count()
     }
 
-    fn until(&self, state: &str, n: usize) {
+    pub fn until(&self, state: &str, n: usize) {
         let mut seen = Vec::new();
         let mut holds = || {
             let output = reactor_output(self.dir(), &["list", "--format", "json"]);
@@ -122,18 +122,18 @@ impl Stage {
         }
     }
 
-    fn say_to_daemon(&self, args: &[&str]) -> (bool, String) {
+    pub fn say_to_daemon(&self, args: &[&str]) -> (bool, String) {
         let output = reactor_output(self.dir(), args);
         let text = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         reactor_json(self.dir(), &["status"]).remove(0)
     }
 }
 
-fn site(port: u16, rule: &str) -> String {
+pub fn site(port: u16, rule: &str) -> String {
     format!(
         "version: 1
 bus:
@@ -152,7 +152,7 @@ rules:
     )
 }
 
-fn applied(dir: &Path) -> Vec<String> {
+pub fn applied(dir: &Path) -> Vec<String> {
     fs::read_to_string(dir.join("applied")).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 

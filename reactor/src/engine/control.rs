@@ -29,6 +29,8 @@ pub const QUESTION_BYTES_MAX: u64 = 64 * 1024;
 pub const ANSWER_SECONDS_MAX: u64 = 5;
 /// The same while the journal can't be written: then the engine most likely waits for it.
 pub const ANSWER_SECONDS_IN_TROUBLE_MAX: u64 = 1;
+/// How long one who is connected may take to say what it wants, in seconds.
+pub const QUESTION_SECONDS_MAX: u64 = 1;
 /// How long one who asks may take for it all, in seconds.
 pub const SERVE_SECONDS_MAX: u64 = 15;
 /// How many may ask at the same time; more wait.
@@ -124,9 +126,8 @@ async fn serve(stream: UnixStream, engine: mpsc::Sender<Input>, health: Arc<Heal
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     let mut reader = BufReader::new(read.take(QUESTION_BYTES_MAX));
-    if reader.read_until(b'\n', &mut line).await.is_err() {
-        return;
-    }
+    let question = reader.read_until(b'\n', &mut line);
+    let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(QUESTION_SECONDS_MAX), question).await else { return };
     let answered = match serde_json::from_slice::<Asked>(&line) {
         Ok(asked) => ask_engine(asked, by, &engine, &health).await,
         Err(error) => wrong(format!("that is not a question: {error}")),

@@ -297,3 +297,6 @@ fn a_failed_reaction_can_be_brought_back_and_a_waiting_one_dropped() {
     assert!(core.give_up(at(9), &run.id, "admin", &mut turn).is_ok());
     assert_eq!((last_state(&turn, &run.id), core.pending()), (State::Dropped, 1), "the announcement is still pending");
 }
+
+#[path = "core_change_tests.rs"]
+mod change_tests;

@@ -98,7 +98,7 @@ pub struct Ended {
     pub failed: u64,
     /// Reactions that are not over; the next start goes on with them.
     pub pending: usize,
-    /// Messages refused since the start.
+    /// Messages refused since the start, and lines of a file that are too long to be one.
     pub refused: u64,
 }
 
@@ -156,14 +156,16 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     engine.end_turn(turn, super::Answers::default()).await;
     say_ready();
     tokio::spawn(ask_handlers(engine.runner.clone(), engine.core.handlers.values().cloned().collect()));
-    let runner = engine.runner.clone();
+    let (runner, from) = (engine.runner.clone(), engine.daemon.from.clone());
     let (core, broken) = engine.run().await;
     runner.close().await;
     watchers.into_iter().chain([sweeper, socket]).for_each(|task| task.abort());
     if let Some(broken) = broken {
         anyhow::bail!(broken);
     }
-    Ok(Ended { failed: core.failed, pending: core.pending(), refused: health.refused.load(Ordering::Relaxed) })
+    let skipped = from.map_or(0, |counters| counters.malformed.load(Ordering::Relaxed));
+    let refused = health.refused.load(Ordering::Relaxed) + skipped;
+    Ok(Ended { failed: core.failed, pending: core.pending(), refused })
 }
 
 fn open_journal(options: &Options) -> anyhow::Result<Arc<JournalHandle>> {

@@ -13,6 +13,15 @@ use crate::message::{Message, Topic};
 use crate::rules::site::Mode;
 use crate::trust::Verified;
 
+/// What the story keeps of the reason of each failed try, in bytes; the row has the last one in full. A handler that says
+/// something else at each of its tries must not fill the disk with it.
+pub const RETRY_REASON_BYTES_MAX: usize = 400;
+
+/// As much of it as fits, in whole characters.
+fn beginning(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(RETRY_REASON_BYTES_MAX)]
+}
+
 impl Core {
     /// A plan has come back, or could not be made.
     pub fn planned(&mut self, now: Timestamp, run: Run, result: Result<Vec<Change>, Failure>, turn: &mut Turn) {
@@ -125,7 +134,7 @@ impl Core {
         live.row.state = State::Waiting;
         live.row.updated = now;
         live.row.not_before = at;
-        turn.story(&run.id, now, "retry", &reason);
+        turn.story(&run.id, now, "retry", beginning(&reason));
         live.row.reason = Some(reason);
         live.row.hint = hint;
         turn.entries.push(Entry::Update(Box::new(live.row.clone())));

@@ -63,9 +63,8 @@ fn cannot_start(handler: &HandlerConfig, reactor: &std::path::Path, error: &io::
         io::ErrorKind::PermissionDenied => Failure::permanent(message).hinting(format!("chmod +x {}", path.display())),
         io::ErrorKind::NotFound if path.exists() => Failure::permanent(message)
             .hinting(format!("the interpreter in its first line is missing: head -1 {}", path.display())),
-        io::ErrorKind::NotFound => {
-            Failure::permanent(message).hinting("the path in the rules file must name a program")
-        }
+        // It may just be replaced (a package is upgraded): the rule's tries outlive that, and a wrong path still ends.
+        io::ErrorKind::NotFound => Failure::retry(message).hinting("the path in the rules file must name a program"),
         // ENOEXEC: a script without `#!`, or a program for another machine.
         _ if error.raw_os_error() == Some(rustix::io::Errno::NOEXEC.raw_os_error()) => {
             Failure::permanent(message).hinting("a script begins with #!/bin/bash, #!/usr/bin/python3, …")
