@@ -83,10 +83,14 @@ fn tell(status: &Value) -> String {
     }
     let journal = &status["journal"];
     text.push_str(&format!(
-        "  journal: {} messages, {} KiB; plan runs {}",
+        "  journal: {} messages, {} KiB\n  {}",
         journal["messages"].as_u64().unwrap_or(0),
         journal["bytes"].as_u64().unwrap_or(0) / 1024,
-        status["plan_sandbox"].as_str().unwrap_or("")
+        match status["plan_sandbox"].as_str() {
+            Some("none") =>
+                "plans: this kernel has no Landlock, so nothing but the handler itself keeps a plan from writing",
+            _ => "plans: held to reading by Landlock",
+        }
     ));
     text
 }
