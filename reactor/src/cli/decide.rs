@@ -33,7 +33,10 @@ pub fn run(asked: &Asked, common: &Common) -> anyhow::Result<ExitCode> {
         super::out(&serde_json::to_string(&answered)?);
     } else {
         answered.said.iter().for_each(|said| super::out(said));
-        answered.wrong.iter().for_each(|wrong| eprintln!("error: {wrong}"));
+        for wrong in &answered.wrong {
+            // What is wrong with a rules file says `error:` itself.
+            eprintln!("{}{}", if wrong.starts_with("error: ") { "" } else { "error: " }, wrong.trim_end());
+        }
     }
     Ok(if answered.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }

@@ -94,7 +94,12 @@ fn tell(status: &Value) -> String {
             of("id")
         ));
     }
-    text.push_str(&format!("  plan runs {}", status["plan_sandbox"].as_str().unwrap_or("")));
+    text.push_str(match status["plan_sandbox"].as_str() {
+        Some("none") => {
+            "  plans: this kernel has no Landlock, so nothing but the handler itself keeps a plan from writing"
+        }
+        _ => "  plans: held to reading by Landlock",
+    });
     text
 }
 

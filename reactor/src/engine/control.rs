@@ -178,7 +178,7 @@ pub async fn ask(state: &Path, asked: &Asked) -> anyhow::Result<Answered> {
     let path: PathBuf = state.join(SOCKET);
     let stream = UnixStream::connect(&path).await.map_err(|error| {
         anyhow::anyhow!(
-            "no daemon answers at {} ({error})\nhint: start it with `reactor run`, or name its state directory with --state DIR",
+            "no daemon answers at {} ({error})\nhint: start it with `reactor run`, or name its state directory: --state DIR (/var/lib/reactor under systemd)",
             path.display()
         )
     })?;

@@ -75,9 +75,11 @@ impl SqliteJournal {
     }
 
     fn try_open_read_only(path: &Path) -> Result<Self, Fault> {
-        let none_yet = || Fault::Refused {
+        let none_yet = || {
+            Fault::Refused {
             why: "there is no journal yet".into(),
-            hint: "start the daemon once (reactor run), or name its state directory with --state DIR".into(),
+            hint: "start the daemon once (reactor run), or name its state directory: --state DIR (/var/lib/reactor under systemd)".into(),
+        }
         };
         match std::fs::metadata(path) {
             Ok(data) if data.len() > 0 => {}
