@@ -19,7 +19,9 @@ pub const RETRY_REASON_BYTES_MAX: usize = 400;
 
 /// As much of it as fits, in whole characters.
 fn beginning(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(RETRY_REASON_BYTES_MAX)]
+    let most = reason.len().min(RETRY_REASON_BYTES_MAX);
+    let end = (0..=most).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+    &reason[..end]
 }
 
 impl Core {
