@@ -84,6 +84,14 @@ impl Daemon {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// How it ended, if it did, and its log: for errors.
+    pub fn said_last(&mut self) -> String {
+        let ended = self.child.try_wait().ok().flatten();
+        let ended =
+            ended.map_or("the daemon still runs".to_owned(), |status| format!("the daemon has ended: {status}"));
+        format!("{ended}\n{}", self.log())
+    }
+
     /// Its directory: on the disk whose speed the journal has.
     #[must_use]
     pub fn dir(&self) -> &Path {
