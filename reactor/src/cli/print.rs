@@ -50,10 +50,13 @@ fn sentence(error: &anyhow::Error) -> String {
     format!("error: {}{hints}", said.join(": "))
 }
 
-/// `text` with every control character made visible.
+/// `text` with every control character made visible, and what turns the direction of writing (Unicode's bidirectional
+/// marks): one in a name could make a line read as another.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    let turns =
+        |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().flat_map(|c| if c.is_control() || turns(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// Cut to `most` characters.
@@ -190,7 +193,8 @@ mod tests {
 
     #[test]
     fn nothing_from_a_message_can_steer_the_terminal() {
-        let shown = change(&of(json!({"action": "create", "target": "x\u{1b}[2J", "after": "\r\u{7}evil"})), false);
-        assert!(!shown.chars().any(|c| c.is_control()), "{shown:?}");
+        let shown =
+            change(&of(json!({"action": "create", "target": "x\u{1b}[2J", "after": "\r\u{7}\u{202e}evil"})), false);
+        assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{shown:?}");
     }
 }

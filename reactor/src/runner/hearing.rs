@@ -104,7 +104,10 @@ impl Hearing {
             }
             (Exit::Timeout(limit), _) => Err(self.temporary(
                 format!("it took longer than {}{}", show_duration(*limit), after_colon(log)),
-                Some("a longer `timeout:` in the rule, if that is how long it takes".into()),
+                Some(match verb {
+                    Verb::Describe => "`describe` only prints what the handler is; it waits for nothing".into(),
+                    _ => "a longer `timeout:` in the rule, if that is how long it takes".into(),
+                }),
             )),
             (Exit::Cancelled, _) => Err(self.temporary("it was cancelled".into(), None)),
             (Exit::Died(why), _) => Err(self.temporary(format!("its process ended: {why}"), None)),

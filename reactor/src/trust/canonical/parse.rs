@@ -266,7 +266,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// `\uXXXX`, or two of them that are one character together.
+    /// `\uHHHH`, or two of them that are one character together.
     fn unicode(&mut self) -> Result<u32, JsonError> {
         let Some(first) = self.unit(self.at) else { return self.wrong("an escape without four hex digits") };
         self.at += 6;
