@@ -1,0 +1,5 @@
+//! The source `command`.
+
+/// The source, as configured.
+#[derive(Debug)]
+pub struct Command {}

@@ -1,0 +1,5 @@
+//! The source `fasjson`.
+
+/// The source, as configured.
+#[derive(Debug)]
+pub struct Fasjson {}

@@ -1,0 +1,5 @@
+//! The source `ldap`.
+
+/// The source, as configured.
+#[derive(Debug)]
+pub struct Ldap {}

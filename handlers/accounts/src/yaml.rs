@@ -1,0 +1,5 @@
+//! The source `yaml`.
+
+/// The source, as configured.
+#[derive(Debug)]
+pub struct Yaml {}

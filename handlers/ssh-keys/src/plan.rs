@@ -1,0 +1,1 @@
+//! What must stand on the hosts against what stands there. Pure.
