@@ -9,6 +9,7 @@ mod kill;
 mod looks;
 mod publish_tail;
 mod running;
+mod ssh_keys;
 mod trouble;
 mod vectors;
 mod whole;

@@ -5,6 +5,7 @@
 //! * [`daemon`]: the built `reactor`
 //! * [`peers`]: the real Python fedmsg: publisher, consumer, relay
 //! * [`pki`]: certificates in fedmsg's layout
+//! * [`sshd`]: a farm of real sshd "hosts", with faults
 //! * [`wait_until`]: instead of sleeping and hoping
 //!
 //! Nothing in here skips: what a test needs and does not find is a failure that says what to type.
@@ -15,6 +16,7 @@ pub mod daemon;
 pub mod peers;
 pub mod pki;
 pub mod process;
+pub mod sshd;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
