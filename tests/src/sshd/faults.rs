@@ -140,6 +140,12 @@ impl Farm {
         run(command("umount").arg(self.keys_dir(n)));
     }
 
+    /// How many connections the host has open.
+    #[must_use]
+    pub fn sessions(&self, n: usize) -> usize {
+        self.hosts[n].sshd.as_ref().map_or(0, |sshd| children_of(sshd.inner.id()).len())
+    }
+
     /// A way to the host that can be cut. Its host key is known at the proxy's address too.
     ///
     /// # Panics
