@@ -23,6 +23,8 @@ use handler_api::{Failure, ParamType};
 use serde_json::Value;
 
 use crate::config::HostsFrom;
+use crate::config::node::Node;
+use crate::config::words::Problems;
 
 pub use load::{INVENTORY_BYTES_MAX, INVENTORY_SECONDS_MAX};
 pub use options::{OPTION_BYTES_MAX, OPTIONS_BYTES_MAX, OPTIONS_MAX};
@@ -69,8 +71,8 @@ pub enum Reach {
 /// Where the keys stand, in the words of sshd_config's `AuthorizedKeysFile`: `%u`, `%h`, `%%`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// `DIR/%u`: a file for each user in a directory that only root can write to. Holds `DIR`: an absolute path, as the
-    /// file system knows it (without `/%u`, and with `%` for `%%`).
+    /// `DIR/%u`: a file for each user in a directory that only root can write to. Holds the pattern as it was written:
+    /// absolute, with `/%u` at its end; before that, `%` stands as `%%`.
     Directory(String),
     /// `%h/.ssh/authorized_keys`, or any path with `%u` before the last slash: the user's own, written with the user's
     /// own rights. Holds the pattern as it was written: `%h` at its beginning, `%u` and `%%` anywhere.
@@ -113,6 +115,11 @@ impl Inventory {
     /// a command is tried again, because somebody may be mending it.
     pub async fn load(from: &HostsFrom) -> Result<Self, Failure> {
         load::load(from).await
+    }
+
+    /// Looks at an inventory that is written in the rules file; what is wrong goes to `problems`.
+    pub(crate) fn check(tree: &Node, problems: &mut Problems) {
+        read::inventory(tree, None, problems);
     }
 
     /// Every account group that may log in anywhere.

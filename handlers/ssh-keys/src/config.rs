@@ -11,6 +11,7 @@ use handler_api::{Failure, ParamType};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::access::Inventory;
 use crate::block;
 use crate::keys::{Kind, Policy, RSA_BITS_MAX, RSA_BITS_MIN};
 use node::Node;
@@ -98,8 +99,8 @@ impl Default for SshConfig {
 }
 
 impl Config {
-    /// Reads the block. The `accounts` block is the matter of the crate `accounts`, the inventory that of
-    /// [`crate::access::Inventory::load`]; here they must only be there.
+    /// Reads the block, also an inventory that is written in it. The `accounts` block is the matter of the crate
+    /// `accounts`; here it must only be there.
     ///
     /// # Errors
     /// A permanent failure that names every wrong word, with "did you mean".
@@ -152,7 +153,10 @@ fn hosts(words: &Words<'_>, config: &Map<String, Value>, problems: &mut Problems
             let inner = Words::of(node, "`hosts`", &["command"], problems)?;
             command(inner.get("command")?, problems).map(HostsFrom::Command)
         }
-        node::Value::Map(_) => Some(HostsFrom::Inline(config.get("hosts")?.clone())),
+        node::Value::Map(_) => {
+            Inventory::check(node, problems);
+            Some(HostsFrom::Inline(config.get("hosts")?.clone()))
+        }
         _ => {
             problems.add(0, format!("`hosts` is {}, not {forms}", node.kind()));
             None
@@ -178,11 +182,15 @@ fn command(node: &Node, problems: &mut Problems) -> Option<Vec<String>> {
         problems.add(0, format!("`command` of `hosts` must be from 1 to {COMMAND_WORDS_MAX} texts"));
         return None;
     };
-    if let Err(why) = words::is_path(&words[0]) {
-        problems.add(0, format!("the program in `command` of `hosts` {why}"));
-        return None;
+    // Without a slash it is looked for in PATH; with one it must not depend on the working directory.
+    let in_path = !words[0].is_empty() && !words[0].contains('/') && !words[0].starts_with('-');
+    match words::is_path(&words[0]) {
+        Err(why) if !in_path => {
+            problems.add(0, format!("the program in `command` of `hosts` {why}"));
+            None
+        }
+        _ => Some(words),
     }
-    Some(words)
 }
 
 fn policy(node: &Node, problems: &mut Problems) -> Option<Policy> {
@@ -324,7 +332,9 @@ mod tests {
         assert!(with(json!({"command": "ls -l"})).contains("not a list: no shell reads it"));
         assert!(with(json!({"command": []})).contains("from 1 to 100 texts"));
         assert!(with(json!({"command": [["a"]]})).contains("from 1 to 100 texts"));
-        assert!(with(json!({"command": ["hosts"]})).contains("not an absolute path"));
+        assert!(with(json!({"command": ["../hosts"]})).contains("not an absolute path"));
+        assert!(config(json!({"accounts": {"yaml": "/a"}, "hosts": {"command": ["hosts"]}})).is_ok(), "found in PATH");
+        assert!(with(json!({"groups": {"a": {"hosts": ["h"]}}})).contains("no group of host `h` has `access`"));
         assert!(with(json!({"command": ["/h"], "groups": {}})).contains("`groups` is not a word of `hosts`"));
         assert!(with(json!("/a/../b")).contains("not an absolute path"));
         assert!(why(json!({"accounts": {"yaml": "/a"}})).contains("`hosts` is missing"));

@@ -57,8 +57,8 @@ fn name_of(option: &str) -> &str {
 
 fn check_one(option: &str) -> Result<(), String> {
     let name = name_of(option);
-    let is = |known: &&str| known.eq_ignore_ascii_case(name);
-    if AUTHORITY.iter().any(|known| is(&known)) {
+    let is = |known: &str| known.eq_ignore_ascii_case(name);
+    if AUTHORITY.iter().any(|known| is(known)) {
         return Err(format!("`{name}` would make a certificate authority of every user's key"));
     }
     if option.len() > OPTION_BYTES_MAX {
@@ -68,7 +68,7 @@ fn check_one(option: &str) -> Result<(), String> {
         let text = value(option)?;
         return check_value(known, &text).map_err(|why| format!("`{}` {why}", cut(option)));
     }
-    if FLAGS.iter().any(|known| is(&known)) {
+    if FLAGS.iter().any(|known| is(known)) {
         return if name == option { Ok(()) } else { Err(format!("`{name}` has no value; leave out the `=…`")) };
     }
     if option.contains(',') && name_of(option.split(',').next().unwrap_or_default()) != name {

@@ -40,7 +40,7 @@ pub(super) fn read(pattern: &str) -> Result<Place, String> {
         return Ok(Place::Own(pattern.to_owned()));
     }
     if last == "%u" && !parents.is_empty() {
-        return Ok(Place::Directory(format!("/{}", parents.replace("%%", "%"))));
+        return Ok(Place::Directory(pattern.to_owned()));
     }
     wrong(&format!("each user needs a file of that name, or a directory; {FORMS}"))
 }
@@ -51,10 +51,9 @@ mod tests {
 
     #[test]
     fn a_directory_of_roots_or_a_file_of_the_users() {
-        let directory = |path: &str| Ok(Place::Directory(path.into()));
-        assert_eq!(read("/etc/ssh/authorized_keys.d/%u"), directory("/etc/ssh/authorized_keys.d"));
-        assert_eq!(read("/srv/100%%/%u"), directory("/srv/100%"));
-        assert_eq!(read("/srv/%%u/%u"), directory("/srv/%u"));
+        for directory in ["/etc/ssh/authorized_keys.d/%u", "/srv/100%%/%u", "/srv/%%u/%u"] {
+            assert_eq!(read(directory), Ok(Place::Directory(directory.into())));
+        }
         for own in ["%h/.ssh/authorized_keys", "/srv/h1/home/%u/.ssh/authorized_keys", "%h/keys-%u", "/k/a%u/%u"] {
             assert_eq!(read(own), Ok(Place::Own(own.into())));
         }

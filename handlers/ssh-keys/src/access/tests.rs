@@ -59,7 +59,7 @@ fn hosts_and_who_may_log_in_are_read() {
         sudo,
     };
     assert_eq!(web.reach, ssh("web01.example.org", None, Some("reactor"), true));
-    assert_eq!(web.place, Place::Directory("/etc/ssh/authorized_keys.d".into()));
+    assert_eq!(web.place, Place::Directory("/etc/ssh/authorized_keys.d/%u".into()));
     let both = &site.hosts["web02.example.org"];
     let order: Vec<&str> = both.access.iter().map(|access| access.group.as_str()).collect();
     assert_eq!(order, ["sysadmin-web", "deployers", "guests", "sysadmin-main"], "access lists are joined");
@@ -67,7 +67,7 @@ fn hosts_and_who_may_log_in_are_read() {
     assert_eq!(both.reach, ssh("web02.example.org", None, Some("reactor"), true));
     assert_eq!(site.hosts["people01"].reach, ssh("10.0.0.1", Some(2222), None, false));
     let here = &site.hosts["here"];
-    assert_eq!((&here.reach, &here.place), (&Reach::Local, &Place::Directory("/srv/site/keys".into())));
+    assert_eq!((&here.reach, &here.place), (&Reach::Local, &Place::Directory("/srv/site/keys/%u".into())));
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn what_is_said_at_the_top_holds_where_nothing_else_is_said() {
     };
     assert_eq!(site.hosts["x"].reach, reach(24, "r", true, "x"));
     assert_eq!(site.hosts["y"].reach, reach(22, "s", false, "y"));
-    assert_eq!(site.hosts["x"].place, Place::Directory("/k".into()));
-    assert_eq!(site.hosts["y"].place, Place::Directory("/l".into()));
+    assert_eq!(site.hosts["x"].place, Place::Directory("/k/%u".into()));
+    assert_eq!(site.hosts["y"].place, Place::Directory("/l/%u".into()));
 }
 
 #[test]
@@ -322,4 +322,26 @@ fn whatever_option_is_taken_openssh_finds_the_key_behind_it() {
     let lines: Vec<String> = lines.into_inner().unwrap().into_iter().collect();
     assert!(lines.len() > 100, "too few to say anything: {}", lines.len());
     assert_eq!(keys::tests::listed(&lines).len(), lines.len());
+}
+
+#[test]
+fn the_example_is_sound() {
+    let site = read(include_str!("../../example/hosts.yaml")).unwrap();
+    assert_eq!(site.hosts.len(), 5);
+    assert_eq!(site.hosts["web02.example.org"].access.len(), 3);
+    assert_eq!(site.hosts["localhost"].place, Place::Directory("/srv/site/authorized_keys.d/%u".into()));
+    assert_eq!(site.hosts["builder01"].place, Place::Own("%h/.ssh/authorized_keys".into()));
+}
+
+/// As large as they may be, an inventory and what is asked of it take no time that anybody notices.
+#[test]
+fn ten_thousand_hosts_are_read_quickly() {
+    let hosts: Vec<String> = (0..HOSTS_MAX).map(|at| format!("host{at:05}.example.org")).collect();
+    let text = format!("groups:\n  all:\n    hosts: [{}]\n    access: [a, b: [pty]]\n", hosts.join(", "));
+    let began = std::time::Instant::now();
+    let site = read(&text).unwrap();
+    assert_eq!(site.hosts.len(), HOSTS_MAX);
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    println!("{HOSTS_MAX} hosts: {:?}", began.elapsed());
+    wrong(&text.replace("[host00000", "[more, host00000"), &["there are more than 10000 hosts"]);
 }
