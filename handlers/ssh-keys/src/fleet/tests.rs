@@ -236,7 +236,7 @@ async fn a_directory_that_is_missing_or_open_to_others_is_a_lasting_trouble_with
         assert!(looked.hint.unwrap().contains("chown root:root"));
     } else {
         keys.put("secret", "x");
-        fs::set_permissions(keys.path("secret"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(keys.path("secret"), fs::Permissions::from_mode(0o000)).unwrap();
         let looked = keys.look(&["secret"]).await.unwrap_err();
         assert_eq!(looked.kind, TroubleKind::Lasting, "unreadable is not absent: {looked:?}");
     }

@@ -13,7 +13,9 @@ if [ ! -e "$dir" ]; then
     mkdir -m 700 -- "$dir" || { echo failed; exit; }
 fi
 if [ ! -d "$dir" ]; then echo "odd $dir is not a directory"; exit; fi
+[ -O "$dir" ] || { echo "odd $dir belongs to somebody else"; exit; }
 cd -P -- "$dir" || { echo failed; exit; }
+# What is done from here on is done to this directory, whatever the name leads to by now.
 [ -O . ] || { echo "odd $dir belongs to somebody else"; exit; }
 exec 9<. || { echo failed; exit; }
 flock -w "$4" 9 || { echo locked; exit; }
