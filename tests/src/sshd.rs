@@ -156,12 +156,13 @@ impl Farm {
         host
     }
 
+    /// With SHLVL set bash does not read the ~/.bashrc of whoever runs the tests, as it else does for each command over ssh.
     fn sshd_config(&self, host: &Host) -> String {
         let (dir, keys) = (host.dir.display(), pattern(&host.dir, self.layout));
         format!(
             "Port {port}\nListenAddress {ip}\nHostKey {dir}/host_key\nPidFile {dir}/sshd.pid\nUsePAM no\nStrictModes yes\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nUseDNS no\n\
-             PrintMotd no\nPrintLastLog no\nLoginGraceTime 60\nMaxStartups 500\nMaxSessions 50\nSetEnv FARM_HOST={name}\n{more}\
+             PrintMotd no\nPrintLastLog no\nLoginGraceTime 60\nMaxStartups 500\nMaxSessions 50\nSetEnv FARM_HOST={name} SHLVL=2\n{more}\
              AuthorizedKeysFile {keys}\nMatch User root\n  AuthorizedKeysFile {dir}/root_keys\n",
             port = host.address.port(),
             ip = host.address.ip(),

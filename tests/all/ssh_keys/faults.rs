@@ -56,9 +56,13 @@ fn hosts_in_trouble_hold_nobody_up_and_are_done_when_they_are_back() {
     let took = others_have(&farm, &second);
     site.until(&user, "done", 2);
     let done = site.story(&user);
-    for (n, why) in
-        [(REFUSES, "refused"), (FULL, "No space left"), (READ_ONLY, "ead-only"), (OTHER_KEY, "verification failed")]
-    {
+    for (n, why) in [
+        (REFUSES, "refused"),
+        (HANGS, "no answer"),
+        (FULL, "No space left"),
+        (READ_ONLY, "ead-only"),
+        (OTHER_KEY, "host key"),
+    ] {
         let host = &farm.hosts[n].name;
         let told = done.lines().any(|line| line.contains(host) && line.to_lowercase().contains(&why.to_lowercase()));
         assert!(told, "the story does not say of {host}: {why}\n{done}");
