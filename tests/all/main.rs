@@ -6,6 +6,7 @@ mod fedmsg;
 mod fedmsg_sockets;
 mod journal;
 mod kill;
+mod later;
 mod looks;
 mod publish_tail;
 mod running;
