@@ -197,7 +197,7 @@ impl Play {
                 match act {
                     Act::Plan(run) => {
                         let plan = self.plan(&run);
-                        self.core.planned(now, *run, Ok(plan), &mut then);
+                        self.core.planned(now, *run, Ok(plan.into()), &mut then);
                     }
                     Act::Apply(run, _) => self.core.applied(now, &run, Ok(None), &mut then),
                 }

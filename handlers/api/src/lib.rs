@@ -3,7 +3,8 @@
 //! Nothing in here does IO except [`serve`]. The words are those of DESIGN.md; the wire format is protocol version 1
 //! (`handlers/PROTOCOL.md` in this repository).
 //!
-//! * [`protocol`]: the JSON lines: [`Describe`], [`Request`], [`Change`], [`Failure`]
+//! * [`protocol`]: the JSON lines: [`Describe`], [`Request`], [`Plan`], [`Change`], [`Later`],
+//!   [`Failure`]
 //! * [`line`]: one line of a handler's stdout: [`Answer`], [`Line`]; reading lines of bounded length
 //! * [`serve`]: the main loop of a handler written in Rust: [`Handler`], [`serve()`]
 //! * [`params`]: typed parameters, checked before a handler sees them
@@ -17,5 +18,5 @@ pub mod serve;
 
 pub use line::{Answer, Line};
 pub use params::{ParamType, Params};
-pub use protocol::{Action, Change, Describe, Failure, MessageView, Request, exit};
+pub use protocol::{Action, Change, Describe, Failure, Later, MessageView, Plan, Request, exit};
 pub use serve::{Done, Handler, serve};

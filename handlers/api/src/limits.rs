@@ -8,6 +8,14 @@ pub const STDOUT_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const STDOUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most changes in one plan or one apply.
 pub const CHANGES_MAX: usize = 10_000;
+/// Notes that are kept of one plan or one apply; the rest is counted.
+pub const NOTES_MAX: usize = 100;
+/// Longest note, in bytes; the rest is cut off and `…` put in its place.
+pub const NOTE_BYTES_MAX: usize = 400;
+/// Most `later` lines in one apply.
+pub const LATER_MAX: usize = 1_000;
+/// Longest key of a `later` line, in bytes: as long as a rule's own may be.
+pub const LATER_KEY_BYTES_MAX: usize = 256;
 /// What is kept of a handler's stderr, in bytes. The rest is read and thrown away.
 pub const STDERR_KEPT_BYTES_MAX: usize = 1024 * 1024;
 /// Handlers that run at the same time.

@@ -6,7 +6,8 @@ use std::io;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-use crate::protocol::{Change, Describe, Failure};
+use crate::limits::{LATER_KEY_BYTES_MAX, NOTE_BYTES_MAX};
+use crate::protocol::{Change, Describe, Failure, Later};
 
 /// What one line says.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,10 @@ pub enum Line {
     Describe(Describe),
     /// `{"change":{…}}`: what would be (plan), or is done (apply).
     Change(Change),
+    /// `{"note":"…"}`: something a person should know that is no change and no failure.
+    Note(String),
+    /// `{"later":{…}}`: in apply, what is left to a reaction of its own.
+    Later(Later),
     /// `{"error":{"message":…,"hint":…,"retry_after":…}}`: why it is going to fail. The exit code decides what follows.
     Error {
         /// What failed, on what, why.
@@ -42,7 +47,7 @@ pub struct Answer {
     pub line: Line,
 }
 
-const KNOWN: [&str; 4] = ["describe", "change", "error", "end"];
+const KNOWN: [&str; 6] = ["describe", "change", "note", "later", "error", "end"];
 
 impl Answer {
     /// Reads one line (without its newline).
@@ -71,6 +76,8 @@ impl Answer {
         match key {
             "describe" => serde_json::from_value(value).map(Line::Describe).map_err(wrong),
             "change" => serde_json::from_value(value).map(Line::Change).map_err(wrong),
+            "note" => serde_json::from_value(value).map(|note: String| Line::Note(cut(&note))).map_err(wrong),
+            "later" => Self::later(serde_json::from_value(value).map_err(wrong)?),
             "end" => serde_json::from_value(value).map(|code| Line::End { code }).map_err(wrong),
             _ => Self::error(&value),
         }
@@ -83,6 +90,15 @@ impl Answer {
         Ok(Line::Error { message, hint: text("hint"), retry_after: text("retry_after") })
     }
 
+    fn later(later: Later) -> Result<Line, String> {
+        if later.key.is_empty() || later.key.len() > LATER_KEY_BYTES_MAX || later.key.contains(char::is_control) {
+            return Err(format!(
+                "has a `later` whose `key` is empty, has a control character, or more than {LATER_KEY_BYTES_MAX} bytes"
+            ));
+        }
+        Ok(Line::Later(later))
+    }
+
     /// The line as it is written, with its newline.
     #[must_use]
     pub fn to_line(&self) -> Vec<u8> {
@@ -93,6 +109,8 @@ impl Answer {
         match &self.line {
             Line::Describe(describe) => drop(object.insert("describe".into(), json!(describe))),
             Line::Change(change) => drop(object.insert("change".into(), json!(change))),
+            Line::Note(note) => drop(object.insert("note".into(), json!(cut(note)))),
+            Line::Later(later) => drop(object.insert("later".into(), json!(later))),
             Line::End { code } => drop(object.insert("end".into(), json!(code))),
             Line::Error { message, hint, retry_after } => {
                 let error = json!({"message": message, "hint": hint, "retry_after": retry_after});
@@ -118,6 +136,15 @@ impl From<&Failure> for Line {
             retry_after: after.map(|after| format!("{}ms", after.as_millis())),
         }
     }
+}
+
+/// A note within [`NOTE_BYTES_MAX`].
+fn cut(note: &str) -> String {
+    const DOTS: &str = "…";
+    if note.len() <= NOTE_BYTES_MAX {
+        return note.to_owned();
+    }
+    format!("{}{DOTS}", &note[..note.floor_char_boundary(NOTE_BYTES_MAX - DOTS.len())])
 }
 
 fn excerpt(line: &[u8]) -> String {
@@ -174,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_line_says_one_thing_and_unknown_keys_are_ignored() {
-        let change = parse(r#"{"change":{"action":"update","target":"alias ralph","row":7},"note":1}"#).unwrap();
+        let change = parse(r#"{"change":{"action":"update","target":"alias ralph","row":7},"hue":1}"#).unwrap();
         assert!(matches!(&change.line, Line::Change(c) if c.target == "alias ralph" && c.more["row"] == 7));
         assert_eq!(parse(r#"{"progress":50}"#).unwrap().line, Line::Unknown);
         assert_eq!(parse(r#"{"id":7,"end":75}"#).unwrap(), Answer { id: Some(7), line: Line::End { code: 75 } });
@@ -192,6 +219,12 @@ mod tests {
             r#"{"change":{"action":"create"}}"#,
             r#"{"change":{"action":"create","target":"x"},"end":0}"#,
             r#"{"error":{}}"#,
+            r#"{"note":1}"#,
+            r#"{"note":"n","change":{"action":"create","target":"x"}}"#,
+            r#"{"later":{"key":"k","with":{}}}"#,
+            r#"{"later":{"key":"","why":"w"}}"#,
+            r#"{"later":{"key":"a\u001bb","why":"w"}}"#,
+            r#"{"later":{"key":"k","why":"w","with":[]}}"#,
             r#"{"id":"x","end":0}"#,
             r#"{"end":"0"}"#,
             &"[".repeat(60_000),
@@ -204,12 +237,31 @@ mod tests {
     fn what_is_written_reads_back_the_same() {
         let failure =
             Failure::Retry { message: "a\nb".into(), hint: None, after: Some(std::time::Duration::from_secs(2)) };
-        for line in [Line::from(&failure), Line::End { code: 0 }, Line::Unknown] {
+        let later = json!({"key": "host h7", "with": {"hosts": ["h7"]}, "why": "h7: refused", "target": "h7"});
+        let later = Line::Later(serde_json::from_value(later).unwrap());
+        for line in [Line::from(&failure), Line::End { code: 0 }, Line::Note("n\nü".into()), later, Line::Unknown] {
             let answer = Answer { id: Some(1), line };
             let written = answer.to_line();
             assert_eq!(written.iter().filter(|b| **b == b'\n').count(), 1);
             assert_eq!(Answer::parse(&written[..written.len() - 1]).unwrap(), answer);
         }
+    }
+
+    #[test]
+    fn a_long_note_is_cut_at_a_character() {
+        let note = Line::Note("ü".repeat(NOTE_BYTES_MAX));
+        let written = Answer { id: None, line: note.clone() }.to_line();
+        assert!(written.len() < NOTE_BYTES_MAX + 20);
+        let Line::Note(read) = Answer::parse(&written[..written.len() - 1]).unwrap().line else { panic!("no note") };
+        assert!(read.len() <= NOTE_BYTES_MAX && read.ends_with("ü…"), "{read}");
+    }
+
+    #[test]
+    fn a_later_may_leave_out_its_parameters_and_its_target() {
+        let line = parse(r#"{"later":{"key":"k","why":"w"}}"#).unwrap().line;
+        assert!(matches!(&line, Line::Later(later) if later.with.is_empty() && later.target.is_none()));
+        let long = json!({"later": {"key": "k".repeat(LATER_KEY_BYTES_MAX + 1), "why": "w"}}).to_string();
+        assert!(parse(&long).unwrap_err().contains("256 bytes"));
     }
 
     #[tokio::test]

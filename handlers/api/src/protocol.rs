@@ -95,6 +95,37 @@ impl Change {
     }
 }
 
+/// What a plan says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What would change. None = nothing is to do.
+    pub changes: Vec<Change>,
+    /// What a person should know that is no change and no failure: a sentence each. At most
+    /// [`NOTES_MAX`](crate::limits::NOTES_MAX) of [`NOTE_BYTES_MAX`](crate::limits::NOTE_BYTES_MAX) bytes are shown.
+    pub notes: Vec<String>,
+}
+
+impl From<Vec<Change>> for Plan {
+    fn from(changes: Vec<Change>) -> Self {
+        Self { changes, notes: Vec::new() }
+    }
+}
+
+/// What an apply could not do now and leaves to a reaction of its own, so that its lane need not wait for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Later {
+    /// The key of that reaction; with the handler it names its lane.
+    pub key: String,
+    /// Its parameters, instead of the rule's.
+    #[serde(default)]
+    pub with: Params,
+    /// Why it could not be done now: what failed, on what.
+    pub why: String,
+    /// The target of the planned `run` that is thereby accounted for: it is not missed when plan and apply are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
 /// A message as a handler sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MessageView {

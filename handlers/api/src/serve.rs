@@ -15,18 +15,19 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::limits::{SERVE_AT_ONCE_MAX, STDIN_BYTES_MAX};
 use crate::line::{Answer, Line, next_line};
-use crate::protocol::{Change, Describe, Failure, Request, exit};
+use crate::protocol::{Change, Describe, Failure, Later, Plan, Request, exit};
 
 /// Code that makes one kind of target true.
 pub trait Handler: Send + Sync + 'static {
     /// What it is: name, parameters, secrets.
     fn describe(&self) -> Describe;
 
-    /// What would change. Reads the world, never writes it.
+    /// What would change, and what a person should know of it. Reads the world, never writes it. A `Vec<Change>` is a plan
+    /// without notes: `Ok(changes.into())`.
     ///
     /// # Errors
     /// When the truth or the target can't be read: unknown is not empty.
-    fn plan(&self, request: &Request) -> impl Future<Output = Result<Vec<Change>, Failure>> + Send;
+    fn plan(&self, request: &Request) -> impl Future<Output = Result<Plan, Failure>> + Send;
 
     /// Makes `request.changes` true, reporting each change once it is done. Safe to repeat; may be dropped at any `await`.
     ///
@@ -48,6 +49,17 @@ impl Done {
     /// Reports one change that is done, at once: what was reported is what the journal knows after a crash.
     pub fn change(&mut self, change: &Change) {
         say(&self.out, self.id, Line::Change(change.clone()));
+    }
+
+    /// Says something a person should know that is no change and no failure: one sentence.
+    pub fn note(&mut self, note: &str) {
+        say(&self.out, self.id, Line::Note(note.to_owned()));
+    }
+
+    /// Leaves what could not be done now to a reaction of its own, with a lane of its own: it is made if this apply returns
+    /// `Ok`. A reaction that was itself made so may leave the same again only if it did at least one change.
+    pub fn later(&mut self, later: Later) {
+        say(&self.out, self.id, Line::Later(later));
     }
 }
 
@@ -121,10 +133,9 @@ fn fail(out: &Output, id: Option<u64>, failure: &Failure) -> i32 {
 /// Does one request; its `id` goes on every line. Returns the exit code.
 async fn answer<H: Handler>(handler: &H, verb: &str, request: &Request, out: &Output) -> i32 {
     let result = match verb {
-        "plan" => handler.plan(request).await.map(|changes| {
-            for change in changes {
-                say(out, request.id, Line::Change(change));
-            }
+        "plan" => handler.plan(request).await.map(|Plan { changes, notes }| {
+            let changes = changes.into_iter().map(Line::Change);
+            changes.chain(notes.into_iter().map(Line::Note)).for_each(|line| say(out, request.id, line));
         }),
         "apply" => handler.apply(request, &mut Done { id: request.id, out: Arc::clone(out) }).await,
         _ => Err(Failure::permanent(format!("`{verb}` is not a verb of a request; they are plan and apply"))),
@@ -237,22 +248,31 @@ mod tests {
         serde_json::from_value(json!({"action": Action::Create, "target": target})).unwrap()
     }
 
+    fn later() -> Later {
+        Later { key: "host h7".into(), with: Default::default(), why: "h7: refused".into(), target: Some("h7".into()) }
+    }
+
     impl Handler for Toy {
         fn describe(&self) -> Describe {
             serde_json::from_value(json!({"reactor": 1, "name": "toy", "serve": true})).unwrap()
         }
 
-        async fn plan(&self, request: &Request) -> Result<Vec<Change>, Failure> {
+        async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
             match request.key.as_str() {
                 "hang" => std::future::pending().await,
                 "panic" => panic!("toy"),
                 "bad" => Err(Failure::permanent("bad data")),
-                key => Ok(vec![change(key)]),
+                "noted" => Ok(Plan { changes: vec![change("noted")], notes: vec!["a note".into()] }),
+                key => Ok(vec![change(key)].into()),
             }
         }
 
         async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
             request.changes.iter().flatten().for_each(|change| done.change(change));
+            if request.key == "later" {
+                done.note("h7 is down");
+                done.later(later());
+            }
             Ok(())
         }
     }
@@ -293,6 +313,18 @@ mod tests {
         assert!(matches!(said.recv().await.unwrap().line, Line::Error { .. }));
         assert_eq!(serve_on(Toy, "plan", &b"nonsense"[..], Arc::clone(&out)).await, exit::PERMANENT);
         assert_eq!(serve_on(Toy, "explode", &b""[..], out).await, exit::PERMANENT);
+    }
+
+    #[tokio::test]
+    async fn notes_and_what_is_left_for_later_are_said_beside_the_changes() {
+        let (out, mut said) = output();
+        assert_eq!(serve_on(Toy, "plan", &request(None, None, "noted")[..], Arc::clone(&out)).await, exit::OK);
+        assert_eq!(said.recv().await.unwrap().line, Line::Change(change("noted")));
+        assert_eq!(said.recv().await.unwrap().line, Line::Note("a note".into()));
+        assert_eq!(serve_on(Toy, "apply", &request(None, None, "later")[..], out).await, exit::OK);
+        assert_eq!(said.recv().await.unwrap().line, Line::Change(change("done")));
+        assert_eq!(said.recv().await.unwrap().line, Line::Note("h7 is down".into()));
+        assert_eq!(said.recv().await.unwrap().line, Line::Later(later()));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! The built-in handler `ssh-keys`: the hosts' authorized_keys, as the account system has it.
 //!
-//! A message is only a hint where to look. The way of one request:
+//! A message is only a hint where to look. The way of one request ([`handler`] joins the parts):
 //!
 //! 1. [`config`]: the handler's block of the rules file, and who may log in where ([`access`])
 //! 2. the crate `accounts`: who has which keys, who is in which groups; [`keys`] makes lines of that hostile text
@@ -12,5 +12,8 @@ pub mod access;
 pub mod block;
 pub mod config;
 pub mod fleet;
+pub mod handler;
 pub mod keys;
 pub mod plan;
+
+pub use handler::{SshKeys, check_config};

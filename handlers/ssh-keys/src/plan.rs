@@ -1,1 +1,285 @@
-//! What must stand on the hosts against what stands there. Pure.
+//! What must stand on a host against what stands there. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use accounts::Account;
+use handler_api::{Action, Change};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::access::Host;
+use crate::block;
+use crate::fleet::{Found, Trouble, TroubleKind, Write};
+use crate::keys::{self, Key, Policy};
+
+/// What the account system has of one person, ready to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// Those that may be written.
+    pub keys: Vec<Key>,
+    /// The groups that the person is in.
+    pub groups: BTreeSet<String>,
+}
+
+/// One difference: what people see, and what is written for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The change.
+    pub change: Change,
+    /// What is done on the host.
+    pub what: What,
+}
+
+/// What is done for a [`Step`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A file is written.
+    File(Write),
+    /// The sessions of this user end.
+    EndSessions(String),
+    /// It can't be done: a change without a hand that makes it, so that it is seen in the plan.
+    Trouble(Trouble),
+    /// More than fits into one plan: the rest of the host goes on in a reaction of its own.
+    Rest,
+}
+
+/// The differences of one host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostPlan {
+    /// In the order of the users' names.
+    pub steps: Vec<Step>,
+    /// What a person should know that is no change.
+    pub notes: Vec<String>,
+}
+
+/// Makes a person of an account; a sentence for each key that was left out goes to `notes`.
+#[must_use]
+pub fn person(name: &str, account: &Account, policy: &Policy, notes: &mut Vec<String>) -> Person {
+    let (keys, left_out) = keys::read(&account.keys, policy);
+    notes.extend(left_out.into_iter().map(|why| format!("{name}: {why}")));
+    Person { keys, groups: account.groups.clone() }
+}
+
+/// What of `people` must change on `host`, where `found` stands. Whoever is in `found` and not in `people` has no account.
+#[must_use]
+pub fn host_plan(
+    host: &Host,
+    block: &str,
+    end_sessions: bool,
+    people: &BTreeMap<String, Person>,
+    found: &BTreeMap<String, Found>,
+) -> HostPlan {
+    let mut plan = HostPlan::default();
+    for (user, found) in found {
+        let wanted = people.get(user).map(|person| lines(host, user, person)).unwrap_or_default();
+        user_plan(&mut plan, host, block, user, &wanted, found);
+        let lost = plan
+            .steps
+            .last()
+            .is_some_and(|step| step.change.action == Action::Delete && step.change.target == target(host, user));
+        if lost && end_sessions && !people.get(user).is_some_and(|person| has_access(host, user, person)) {
+            plan.steps.push(sessions(host, user));
+        }
+    }
+    plan
+}
+
+fn has_access(host: &Host, user: &str, person: &Person) -> bool {
+    host.options(user, &person.groups).is_some()
+}
+
+/// The lines of our block: options before each key.
+fn lines(host: &Host, user: &str, person: &Person) -> Vec<String> {
+    let Some(options) = host.options(user, &person.groups) else { return Vec::new() };
+    let options = if options.is_empty() { options } else { format!("{options} ") };
+    person.keys.iter().map(|key| format!("{options}{}", key.line)).collect()
+}
+
+fn user_plan(plan: &mut HostPlan, host: &Host, block: &str, user: &str, wanted: &[String], found: &Found) {
+    let before = match found {
+        Found::Absent => None,
+        Found::File(bytes) => Some(bytes.as_slice()),
+        Found::NoUser if wanted.is_empty() => return,
+        Found::NoUser => return plan.notes.push(format!("{}: there is no user {user}", host.name)),
+        Found::Odd(trouble) => return plan.steps.push(user_trouble(host, user, trouble.clone())),
+    };
+    let old = before.unwrap_or_default();
+    let stands = match block::find(old, block) {
+        Ok(lines) => lines,
+        Err(damaged) => return plan.steps.push(user_trouble(host, user, damaged_trouble(user, &damaged.why))),
+    };
+    let action = match (&stands, wanted.is_empty()) {
+        (None, true) => return,
+        (Some(lines), false) if lines == wanted => return,
+        (None, false) => Action::Create,
+        (Some(_), false) => Action::Update,
+        (Some(_), true) => Action::Delete,
+    };
+    let after = match block::replace(old, block, wanted) {
+        Ok(after) => after,
+        Err(damaged) => return plan.steps.push(user_trouble(host, user, damaged_trouble(user, &damaged.why))),
+    };
+    let text =
+        |lines: &[String]| Value::from(lines.iter().map(|line| format!("{}\n", shown(line))).collect::<String>());
+    let change = Change {
+        action,
+        target: target(host, user),
+        before: stands.as_deref().map(text),
+        after: (!wanted.is_empty()).then(|| text(wanted)),
+        secret: false,
+        more: more(host, Some(user), json!({"sha256": after.as_deref().map(hex_sha256)})),
+    };
+    let write = Write { user: user.to_owned(), before: before.map(<[u8]>::to_vec), after };
+    plan.steps.push(Step { change, what: What::File(write) });
+}
+
+fn damaged_trouble(user: &str, why: &str) -> Trouble {
+    Trouble {
+        message: format!("the authorized_keys of {user}: {why}"),
+        hint: Some("mend the marker lines by hand, or take the whole block out; it is then written anew".into()),
+        kind: TroubleKind::Lasting,
+    }
+}
+
+/// `web01: ralph`.
+fn target(host: &Host, user: &str) -> String {
+    format!("{}: {user}", host.name)
+}
+
+fn more(host: &Host, user: Option<&str>, rest: Value) -> Map<String, Value> {
+    let mut more = Map::from_iter([("host".to_owned(), Value::from(host.name.as_str()))]);
+    more.extend(user.map(|user| ("user".to_owned(), Value::from(user))));
+    if let Value::Object(rest) = rest {
+        more.extend(rest);
+    }
+    more
+}
+
+fn sessions(host: &Host, user: &str) -> Step {
+    let change = run(format!("{}: end the sessions of {user}", host.name), None, more(host, Some(user), Value::Null));
+    Step { change, what: What::EndSessions(user.to_owned()) }
+}
+
+fn run(target: String, after: Option<Value>, more: Map<String, Value>) -> Change {
+    Change { action: Action::Run, target, before: None, after, secret: false, more }
+}
+
+fn user_trouble(host: &Host, user: &str, trouble: Trouble) -> Step {
+    let change = run(target(host, user), Some(said(&trouble)), more(host, Some(user), json!({"trouble": true})));
+    Step { change, what: What::Trouble(trouble) }
+}
+
+/// A whole host that can't be made true now.
+#[must_use]
+pub fn host_trouble(host: &Host, trouble: Trouble) -> Step {
+    let change = run(host.name.clone(), Some(said(&trouble)), more(host, None, json!({"trouble": true})));
+    Step { change, what: What::Trouble(trouble) }
+}
+
+fn said(trouble: &Trouble) -> Value {
+    format!("can't be done now: {}", trouble.message).into()
+}
+
+/// The rest of a host's changes, which one plan has no room for.
+#[must_use]
+pub fn rest(host: &Host, changes: usize) -> Step {
+    let after = format!("{changes} more changes, in a reaction of their own");
+    Step { change: run(host.name.clone(), Some(after.into()), more(host, None, Value::Null)), what: What::Rest }
+}
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A line of a block for people: options, kind, fingerprint and comment, never the key itself.
+fn shown(line: &str) -> String {
+    keys::shown(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Access, Place, Reach};
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ralph";
+
+    fn host() -> Host {
+        let access = |group: &str, options: &[&str]| Access {
+            group: group.into(),
+            options: options.iter().map(ToString::to_string).collect(),
+        };
+        Host {
+            name: "web01".into(),
+            reach: Reach::Local,
+            place: Place::Directory("/k".into()),
+            access: vec![access("admins", &[]), access("deployers", &["restrict"])],
+        }
+    }
+
+    fn people(user: &str, groups: &[&str]) -> BTreeMap<String, Person> {
+        let key = Key { line: KEY.into(), shown: "ED25519 SHA256:x ralph".into() };
+        let groups = groups.iter().map(ToString::to_string).collect();
+        BTreeMap::from([(user.to_owned(), Person { keys: vec![key], groups })])
+    }
+
+    fn plan(people: &BTreeMap<String, Person>, found: Found) -> HostPlan {
+        host_plan(&host(), "reactor", true, people, &BTreeMap::from([("ralph".to_owned(), found)]))
+    }
+
+    fn written(plan: &HostPlan) -> Option<Vec<u8>> {
+        match &plan.steps[0].what {
+            What::File(write) => write.after.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_new_key_is_created_and_the_next_plan_is_empty() {
+        let people = people("ralph", &["admins"]);
+        let first = plan(&people, Found::File(b"by-hand\n".to_vec()));
+        assert_eq!(first.steps.len(), 1);
+        assert_eq!(first.steps[0].change.action, Action::Create);
+        assert_eq!(first.steps[0].change.target, "web01: ralph");
+        let after = written(&first).unwrap();
+        assert!(after.starts_with(b"by-hand\n"), "what stands outside of the block stays");
+        assert_eq!(plan(&people, Found::File(after)).steps, []);
+    }
+
+    #[test]
+    fn a_plan_never_shows_a_key() {
+        let people = people("ralph", &["deployers"]);
+        let plan = plan(&people, Found::Absent);
+        let text = serde_json::to_string(&plan.steps[0].change).unwrap();
+        assert!(!text.contains("AAAAC3Nza"), "{text}");
+        assert!(text.contains("SHA256:") && text.contains("restrict"), "{text}");
+        assert!(String::from_utf8(written(&plan).unwrap()).unwrap().contains(&format!("\nrestrict {KEY}\n")));
+    }
+
+    #[test]
+    fn who_lost_access_loses_the_key_and_the_sessions() {
+        let stood = written(&plan(&people("ralph", &["admins"]), Found::Absent)).unwrap();
+        let gone = plan(&BTreeMap::new(), Found::File(stood.clone()));
+        let actions: Vec<Action> = gone.steps.iter().map(|step| step.change.action).collect();
+        assert_eq!(actions, [Action::Delete, Action::Run]);
+        assert_eq!(written(&gone), None, "nothing is left in the file, so it goes");
+        // In another group only: the same.
+        assert_eq!(plan(&people("ralph", &["cla"]), Found::File(stood.clone())).steps.len(), 2);
+        // Without a key, but still with access: the sessions stay.
+        let mut keyless = people("ralph", &["admins"]);
+        keyless.values_mut().for_each(|person| person.keys.clear());
+        assert_eq!(plan(&keyless, Found::File(stood)).steps.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_touched_is_seen_in_the_plan() {
+        let trouble = Trouble { message: ".ssh is a link".into(), hint: None, kind: TroubleKind::Lasting };
+        let seen = plan(&people("ralph", &["admins"]), Found::Odd(trouble));
+        assert_eq!(seen.steps[0].change.action, Action::Run);
+        assert!(matches!(seen.steps[0].what, What::Trouble(_)));
+        let unknown = plan(&people("ralph", &["admins"]), Found::NoUser);
+        assert_eq!((unknown.steps.len(), unknown.notes.len()), (0, 1));
+        assert_eq!(plan(&BTreeMap::new(), Found::NoUser), HostPlan::default());
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use handler_api::{Change, Failure};
+use handler_api::{Failure, Plan};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -173,7 +173,7 @@ async fn ask(
     handler: &HandlerConfig,
     would: &Would,
     with: handler_api::Params,
-) -> Result<Vec<Change>, Failure> {
+) -> Result<Plan, Failure> {
     let run = Run {
         id: "00000000000000000000000000".into(),
         rule: would.rule.clone(),
@@ -185,7 +185,7 @@ async fn ask(
     };
     let (_never, cancel) = watch::channel(false);
     let plan = runner.plan(handler, request(&run), would.rule.timeout, cancel).await?;
-    Ok(plan.iter().map(redacted).collect())
+    Ok(Plan { changes: plan.changes.iter().map(redacted).collect(), notes: plan.notes })
 }
 
 fn tell_head(would: &Would, with: Option<&Value>) {
@@ -197,12 +197,16 @@ fn tell_head(would: &Would, with: Option<&Value>) {
     }
 }
 
-fn tell(rule: &Rule, plan: &[Change]) {
+fn tell(rule: &Rule, plan: &Plan) {
+    let Plan { changes: plan, notes } = plan;
+    let tell_notes = || notes.iter().for_each(|note| out(&format!("  note: {}", clean(note))));
     if plan.is_empty() {
+        tell_notes();
         return out("  nothing to do: it is true already");
     }
     let colour = colour();
     plan.iter().for_each(|one| out(&format!("  {}", change(one, colour))));
+    tell_notes();
     let then = match (guard::check(plan, rule.guard, None), rule.mode) {
         (_, crate::rules::site::Mode::Plan) => "mode: plan, so nothing would be changed".to_owned(),
         (Verdict::Pass, _) => "it would be applied".to_owned(),
@@ -213,7 +217,7 @@ fn tell(rule: &Rule, plan: &[Change]) {
 
 fn as_json(
     would: &Would,
-    result: Result<(handler_api::Params, Vec<Change>), (Option<handler_api::Params>, Failure)>,
+    result: Result<(handler_api::Params, Plan), (Option<handler_api::Params>, Failure)>,
 ) -> Value {
     let mut object: BTreeMap<&str, Value> = BTreeMap::from([
         ("rule", would.rule.name.as_ref().into()),
@@ -223,8 +227,13 @@ fn as_json(
     ]);
     match result {
         Ok((with, plan)) => {
-            let held = matches!(guard::check(&plan, would.rule.guard, None), Verdict::Hold { .. });
-            object.extend([("with", with.into()), ("plan", json!(plan)), ("held", held.into())]);
+            let held = matches!(guard::check(&plan.changes, would.rule.guard, None), Verdict::Hold { .. });
+            object.extend([
+                ("with", with.into()),
+                ("plan", json!(plan.changes)),
+                ("notes", json!(plan.notes)),
+                ("held", held.into()),
+            ]);
         }
         Err((with, failure)) => {
             object.extend([

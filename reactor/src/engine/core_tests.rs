@@ -4,6 +4,7 @@ use super::*;
 use crate::message::Topic;
 use crate::rules::file;
 use crate::rules::site::Site;
+use handler_api::Plan;
 use serde_json::json;
 
 const SITE: &str = r#"
@@ -100,7 +101,7 @@ fn last_state(turn: &Turn, id: &str) -> State {
 
 fn planned(core: &mut Core, now: Timestamp, run: Run, plan: Result<Vec<Change>, Failure>) -> Turn {
     let mut turn = Turn::default();
-    core.planned(now, run, plan, &mut turn);
+    core.planned(now, run, plan.map(Plan::from), &mut turn);
     core.start(now, 16, &mut turn);
     turn
 }

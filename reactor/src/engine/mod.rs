@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use handler_api::limits::{HANDLERS_AT_ONCE_MAX, TERM_TO_KILL_SECONDS};
-use handler_api::{Change, Failure};
+use handler_api::{Change, Failure, Plan};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -62,7 +62,7 @@ pub enum Input {
     /// A source has nothing more; the text says what broke it, if anything did.
     SourceEnded(Option<String>),
     /// A plan came back.
-    Planned(Box<Run>, Result<Vec<Change>, Failure>),
+    Planned(Box<Run>, Result<Plan, Failure>),
     /// A change was made.
     Changed(String, Change),
     /// An apply has ended.

@@ -1,6 +1,6 @@
 //! What a plan or an apply leads to: held, applied, tried again, over; and how that is announced. Part of the core: pure.
 
-use handler_api::{Change, Failure};
+use handler_api::{Change, Failure, Plan};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -26,10 +26,10 @@ fn beginning(reason: &str) -> &str {
 
 impl Core {
     /// A plan has come back, or could not be made.
-    pub fn planned(&mut self, now: Timestamp, run: Run, result: Result<Vec<Change>, Failure>, turn: &mut Turn) {
+    pub fn planned(&mut self, now: Timestamp, run: Run, result: Result<Plan, Failure>, turn: &mut Turn) {
         let id = run.id.clone();
         let Some(live) = self.live.get_mut(&id) else { return };
-        let plan = match result {
+        let Plan { changes: plan, .. } = match result {
             Ok(plan) => plan,
             Err(failure) => return self.missed(now, &run, failure, turn),
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use handler_api::{Action, Change};
+use handler_api::{Action, Change, Later};
 
 /// How many are named; the rest is counted.
 const NAMED_MAX: usize = 5;
@@ -16,14 +16,20 @@ pub(super) struct Difference {
     pub unplanned: Vec<String>,
 }
 
-/// Compares by action and target; each as often as it occurs.
-pub(super) fn compare(planned: &[Change], done: &[Change]) -> Difference {
+/// Compares by action and target; each as often as it occurs. A planned `run` that is not done, but left for later, is
+/// accounted for.
+pub(super) fn compare(planned: &[Change], done: &[Change], later: &[Later]) -> Difference {
     let mut balance: BTreeMap<(Action, &str), i64> = BTreeMap::new();
     for change in planned {
         *balance.entry((change.action, &change.target)).or_default() += 1;
     }
     for change in done {
         *balance.entry((change.action, &change.target)).or_default() -= 1;
+    }
+    for target in later.iter().filter_map(|later| later.target.as_deref()) {
+        if let Some(undone @ 1..) = balance.get_mut(&(Action::Run, target)) {
+            *undone -= 1;
+        }
     }
     let pick = |sign: i64| {
         let picked = balance.iter().filter(move |(_, balance)| **balance * sign > 0);
@@ -63,10 +69,21 @@ mod tests {
 
     #[test]
     fn the_order_does_not_matter_but_the_number_does() {
-        assert_eq!(compare(&changes(&["a", "b"]), &changes(&["b", "a"])), Difference::default());
-        let difference = compare(&changes(&["a", "b"]), &changes(&["b", "c", "b"]));
+        assert_eq!(compare(&changes(&["a", "b"]), &changes(&["b", "a"]), &[]), Difference::default());
+        let difference = compare(&changes(&["a", "b"]), &changes(&["b", "c", "b"]), &[]);
         assert_eq!(difference.undone, ["delete a"]);
         assert_eq!(difference.unplanned, ["delete b", "delete c"]);
+    }
+
+    #[test]
+    fn a_run_that_is_left_for_later_is_accounted_for_and_nothing_else_is() {
+        let run = |target: &str| serde_json::from_value(json!({"action": "run", "target": target})).unwrap();
+        let later =
+            |target: &str| serde_json::from_value(json!({"key": "k", "why": "down", "target": target})).unwrap();
+        let planned: Vec<Change> = vec![run("h1"), run("h7"), run("h8"), changes(&["x"]).remove(0)];
+        let difference = compare(&planned, &[run("h1")], &[later("h7"), later("h1"), later("x"), later("other")]);
+        assert_eq!(difference.undone, ["delete x", "run h8"]);
+        assert!(difference.unplanned.is_empty(), "{difference:?}");
     }
 
     #[test]

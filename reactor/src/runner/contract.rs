@@ -135,14 +135,22 @@ impl Test<'_> {
     async fn plan(&mut self, name: &'static str, show: fn(&[Change]) -> String) -> Option<Vec<Change>> {
         let Contract { handler, timeout, .. } = self.contract;
         let planned = self.runner.plan(handler, self.request(), *timeout, never()).await;
-        let result = planned.as_ref().map(|plan| show(plan)).map_err(with_hint);
+        let result = planned.as_ref().map(|plan| show(&plan.changes)).map_err(with_hint);
         self.step(name, result)?;
-        planned.ok()
+        planned.ok().map(|plan| plan.changes)
     }
 
     async fn apply(&self, plan: &[Change]) -> Result<String, Wrong> {
         let Contract { handler, timeout, .. } = self.contract;
         let applied = self.runner.apply(handler, self.request(), plan, *timeout, never(), &mut |_| {}).await;
+        if let Some(left) = applied.left.first() {
+            let n = applied.left.len();
+            let why = left.wrong.as_ref().map_or_else(|| left.later.why.clone(), |wrong| format!("wrong: {wrong}"));
+            return Err(Wrong {
+                message: format!("it left {n} for later, the first: [{}] {why}", left.later.key),
+                hint: Some("test it where all of its targets can be reached".into()),
+            });
+        }
         match (applied.verdict, applied.warning) {
             (Verdict::Done, None) => Ok(format!("{} done", applied.done.len())),
             (Verdict::Done, Some(warning)) => Err(warning.into()),

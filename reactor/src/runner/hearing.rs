@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use handler_api::limits::{CHANGES_MAX, STDOUT_BYTES_MAX};
-use handler_api::{Answer, Change, Describe, Failure, Line, exit};
+use handler_api::limits::{CHANGES_MAX, LATER_MAX, NOTES_MAX, STDOUT_BYTES_MAX};
+use handler_api::{Answer, Change, Describe, Failure, Later, Line, exit};
 
 use super::Verb;
 use crate::units::{parse_duration, show_duration};
@@ -31,6 +31,11 @@ pub(super) enum Exit {
 pub(super) struct Hearing {
     pub changes: Vec<Change>,
     pub describe: Option<Describe>,
+    /// What it leaves to reactions of their own.
+    pub later: Vec<Later>,
+    notes: Vec<String>,
+    /// Notes over [`NOTES_MAX`].
+    notes_over: usize,
     error: Option<(String, Option<String>, Option<String>)>,
     /// The first line that could not be read.
     garbage: Option<String>,
@@ -87,14 +92,48 @@ impl Hearing {
                 self.error = Some((message, hint, retry_after));
                 Ok(None)
             }
+            Line::Later(_) if self.later.len() >= LATER_MAX => {
+                Err(Failure::permanent(format!("it left more than {LATER_MAX} things for later"))
+                    .hinting("split the rule's key, so that each reaction looks at less"))
+            }
+            Line::Later(later) => {
+                let (why, target) = (clean(&later.why), later.target.map(|target| clean(&target)));
+                self.later.push(Later { why, target, ..later });
+                Ok(None)
+            }
+            Line::Note(note) => {
+                self.note(&note);
+                Ok(None)
+            }
             Line::End { .. } | Line::Unknown => Ok(None),
         }
+    }
+
+    fn note(&mut self, note: &str) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(clean(note));
+        } else {
+            self.notes_over += 1;
+        }
+    }
+
+    /// Its notes; the last one tells how many more there were, if there were.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        let mut notes = std::mem::take(&mut self.notes);
+        if let over @ 1.. = std::mem::take(&mut self.notes_over) {
+            notes.push(format!("{over} more notes are left out"));
+        }
+        notes
     }
 
     /// What follows from the way it ended; `log` is the end of its stderr.
     pub fn verdict(&self, verb: Verb, exit: &Exit, log: &str) -> Result<(), Failure> {
         if matches!(exit, Exit::Code(_)) && self.garbage.is_some() {
             return Err(self.garbage());
+        }
+        if verb != Verb::Apply && !self.later.is_empty() {
+            let why = format!("it left something for `later` in its {}", verb.word());
+            return Err(Failure::permanent(why).hinting("only an apply can leave something for later"));
         }
         match (exit, &self.error) {
             (Exit::Code(exit::OK), None) => Ok(()),
@@ -194,6 +233,32 @@ mod tests {
         assert_eq!(failure.message(), "line 4 of its stdout is not a JSON object: \"debug: here\"");
         assert!(matches!(failure, Failure::Permanent { .. }));
         assert!(matches!(verdict(&["{\"cha"], Exit::Signal(9)), Err(Failure::Retry { .. })), "cut off, not wrong");
+    }
+
+    #[test]
+    fn notes_are_kept_up_to_their_limit_and_the_rest_is_counted() {
+        let mut hearing = Hearing::default();
+        for n in 0..NOTES_MAX + 3 {
+            hearing.take(format!(r#"{{"note":"note\u001b {n}"}}"#).as_bytes()).unwrap();
+        }
+        let notes = hearing.take_notes();
+        assert_eq!((notes.len(), notes[1].as_str()), (NOTES_MAX + 1, "note  1"));
+        assert_eq!(notes.last().map(String::as_str), Some("3 more notes are left out"));
+        assert_eq!(hearing.verdict(Verb::Plan, &Exit::Code(0), ""), Ok(()));
+    }
+
+    #[test]
+    fn only_an_apply_leaves_something_for_later_and_not_without_end() {
+        let later = r#"{"later":{"key":"k","why":"down"}}"#;
+        assert_eq!(verdict(&[later], Exit::Code(0)), Ok(()));
+        let mut hearing = Hearing::default();
+        hearing.take(later.as_bytes()).unwrap();
+        let failure = hearing.verdict(Verb::Plan, &Exit::Code(0), "").unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Permanent { message, .. } if message.contains("in its plan")),
+            "{failure:?}"
+        );
+        assert!(verdict(&vec![later; LATER_MAX + 1], Exit::Code(0)).unwrap_err().message().contains("more than 1000"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use handler_api::limits::{DESCRIBE_SECONDS_MAX, HANDLERS_AT_ONCE_MAX, STDIN_BYTES_MAX, TERM_TO_KILL_SECONDS};
 use handler_api::protocol::VERSION;
-use handler_api::{Action, Change, Describe, Failure, Request, exit, params};
+use handler_api::{Action, Change, Describe, Failure, Later, Plan, Request, exit, params};
 use serde_json::Map;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
@@ -127,6 +127,25 @@ pub struct Applied {
     pub done: Vec<Change>,
     /// For people: planned changes that were not done although it said success.
     pub warning: Option<String>,
+    /// What a person should know that is no change and no failure.
+    pub notes: Vec<String>,
+    /// What it leaves to reactions of their own. None if it did not end well.
+    pub left: Vec<Left>,
+}
+
+/// What an apply leaves for later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Left {
+    /// What it said.
+    pub later: Later,
+    /// Why its parameters are none that the handler takes: such a reaction could only fail.
+    pub wrong: Option<String>,
+}
+
+impl Applied {
+    fn failed(failure: Failure) -> Self {
+        Self { verdict: Verdict::Failed(failure), done: Vec::new(), warning: None, notes: Vec::new(), left: Vec::new() }
+    }
 }
 
 /// How an apply ended.
@@ -226,15 +245,16 @@ impl Runner {
         mut request: Request,
         timeout: Duration,
         cancel: Cancel,
-    ) -> Result<Vec<Change>, Failure> {
+    ) -> Result<Plan, Failure> {
         let describe = self.ready(handler, &request).await?;
         if !describe.plan {
-            return Ok(vec![run_change(handler, &request)]);
+            return Ok(vec![run_change(handler, &request)].into());
         }
         request.changes = None;
-        let (hearing, ended) = self.one(handler, &describe, Verb::Plan, request, timeout, cancel, &mut |_| {}).await;
+        let (mut hearing, ended) =
+            self.one(handler, &describe, Verb::Plan, request, timeout, cancel, &mut |_| {}).await;
         ended.map_err(|(Ended::Moved(failure) | Ended::Failed(failure))| about(handler, "plan", failure))?;
-        Ok(hearing.changes)
+        Ok(Plan { notes: hearing.take_notes(), changes: hearing.changes })
     }
 
     /// Makes `plan` true. `on_change` hears of each change as soon as the handler reports it as done.
@@ -249,17 +269,17 @@ impl Runner {
     ) -> Applied {
         let describe = match self.ready(handler, &request).await {
             Ok(describe) => describe,
-            Err(failure) => return Applied { verdict: Verdict::Failed(failure), done: Vec::new(), warning: None },
+            Err(failure) => return Applied::failed(failure),
         };
         request.changes = Some(plan.to_vec());
         let (mut hearing, ended) =
             self.one(handler, &describe, Verb::Apply, request, timeout, cancel, &mut *on_change).await;
-        if !describe.plan && ended.is_ok() && hearing.changes.is_empty() {
+        if !describe.plan && ended.is_ok() && hearing.changes.is_empty() && hearing.later.is_empty() {
             // It can't plan, so its plan was one `run`; that is what it did now.
             plan.iter().for_each(&mut *on_change);
             hearing.changes = plan.to_vec();
         }
-        judge(handler, &describe, plan, hearing.changes, ended)
+        judge(handler, &describe, plan, hearing, ended)
     }
 
     /// Lets the long-lived handlers go, after what is under way in them, and waits until they have ended. At the end of the
@@ -397,27 +417,32 @@ fn judge(
     handler: &HandlerConfig,
     describe: &Describe,
     plan: &[Change],
-    done: Vec<Change>,
+    mut hearing: Hearing,
     ended: Result<(), Ended>,
 ) -> Applied {
-    let difference = if describe.plan { compare::compare(plan, &done) } else { compare::Difference::default() };
+    let (notes, done, later) = (hearing.take_notes(), hearing.changes, hearing.later);
+    let difference = if describe.plan { compare::compare(plan, &done, &later) } else { compare::Difference::default() };
     if !difference.unplanned.is_empty() {
         let why = format!("did more than planned: {}", compare::list(&difference.unplanned));
         let failure = Failure::permanent(why).hinting(format!("reactor handler test {}", handler.name));
-        return Applied { verdict: Verdict::Failed(about(handler, "apply", failure)), done, warning: None };
+        return Applied { done, notes, ..Applied::failed(about(handler, "apply", failure)) };
     }
     let verdict = match ended {
         Ok(()) => Verdict::Done,
         Err(Ended::Moved(failure)) => Verdict::Replan(about(handler, "apply", failure)),
         Err(Ended::Failed(failure)) => Verdict::Failed(about(handler, "apply", failure)),
     };
-    let undone = verdict == Verdict::Done && !difference.undone.is_empty();
-    let warning = undone.then(|| {
+    if verdict != Verdict::Done {
+        return Applied { verdict, done, warning: None, notes, left: Vec::new() };
+    }
+    let warning = (!difference.undone.is_empty()).then(|| {
         format!(
             "handler {} exited with 0, but did not do all of its plan: {}",
             handler.name,
             compare::list(&difference.undone)
         )
     });
-    Applied { verdict, done, warning }
+    let wrong = |later: &Later| params::check(&describe.params, &later.with).err().map(|all| all.join("; "));
+    let left = later.into_iter().map(|later| Left { wrong: wrong(&later), later }).collect();
+    Applied { verdict, done, warning, notes, left }
 }

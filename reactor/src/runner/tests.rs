@@ -61,7 +61,7 @@ impl Site {
     }
 
     pub async fn plan(&self, handler: &HandlerConfig, timeout: Duration) -> Result<Vec<Change>, Failure> {
-        self.runner.plan(handler, request(json!({})), timeout, never()).await
+        self.runner.plan(handler, request(json!({})), timeout, never()).await.map(|plan| plan.changes)
     }
 
     pub async fn apply(&self, handler: &HandlerConfig, plan: &[Change], timeout: Duration) -> Applied {
@@ -131,7 +131,7 @@ async fn a_plan_is_what_the_handler_said_and_comes_back_to_it_in_apply() {
     let plan = site.plan(&handler, LONG).await.unwrap();
     assert_eq!((plan.len(), &plan[0].target[..], &plan[0].more["row"]), (1, "a", &json!(7)));
     let applied = site.apply(&handler, &plan, LONG).await;
-    assert_eq!(applied, Applied { verdict: Verdict::Done, done: plan, warning: None });
+    assert_eq!(applied, Applied { verdict: Verdict::Done, done: plan, warning: None, notes: vec![], left: vec![] });
     let stdin: Value = serde_json::from_str(&site.read("stdin")).unwrap();
     assert_eq!(stdin["changes"][0]["row"], 7);
     assert_eq!(stdin["messages"][0]["body"]["x"], 1);
@@ -209,7 +209,7 @@ async fn a_handler_that_can_not_plan_is_never_faked() {
     assert_eq!((plan[0].action, &plan[0].target[..]), (Action::Run, "toy k"));
     assert!(plan[0].more["note"].as_str().unwrap().contains("can't plan"));
     let applied = site.apply(&handler, &plan, LONG).await;
-    assert_eq!(applied, Applied { verdict: Verdict::Done, done: plan, warning: None });
+    assert_eq!(applied, Applied { verdict: Verdict::Done, done: plan, warning: None, notes: vec![], left: vec![] });
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ impl Site {
 
     async fn key(&self, handler: &HandlerConfig, key: &str, timeout: Duration) -> Result<Vec<Change>, Failure> {
         let request = Request { key: key.into(), ..request(json!({})) };
-        self.runner.plan(handler, request, timeout, never()).await
+        self.runner.plan(handler, request, timeout, never()).await.map(|plan| plan.changes)
     }
 }
 

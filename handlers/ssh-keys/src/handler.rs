@@ -1,0 +1,498 @@
+//! The glue: a request's parameters → truth, hosts, plan; and apply, host by host.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use accounts::Accounts;
+use handler_api::{Change, Describe, Done, Failure, Handler, Later, Params, Plan, Request, protocol};
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use crate::access::{Host, Inventory};
+use crate::config::Config;
+use crate::fleet::{Fleet, Found, Trouble, TroubleKind, Who, Write};
+use crate::plan::{self, HostPlan, Person, Step, What};
+
+/// Most changes in one plan; the hosts after that go on in reactions of their own.
+pub const PLAN_CHANGES_MAX: usize = 4_000;
+/// Most bytes of one plan's changes: they come back to apply on one stdin, beside the messages.
+pub const PLAN_BYTES_MAX: usize = 640 * 1024;
+/// Plans kept in memory between plan and apply. One that is not there any more is made again.
+pub const PLANS_KEPT_MAX: usize = 16;
+/// How long a host that could not be reached is not waited for again, in seconds: the others must not be late because of
+/// it. A request for that host alone tries it all the same.
+pub const DOWN_SECONDS: u64 = 60;
+/// Accounts asked for at the same time.
+pub const ACCOUNTS_AT_ONCE: usize = 8;
+/// Notes of one plan; further ones are counted.
+const NOTES_MAX: usize = 50;
+
+/// The handler. One process serves many requests; connections and what was planned stay warm in it.
+#[derive(Debug, Default)]
+pub struct SshKeys {
+    site: Mutex<Option<Arc<Site>>>,
+}
+
+/// All that hangs on the configuration.
+#[derive(Debug)]
+struct Site {
+    /// As it came, to see when it changes.
+    words: Map<String, Value>,
+    config: Config,
+    accounts: Arc<Accounts>,
+    fleet: Arc<Fleet>,
+    down: Mutex<HashMap<String, (Instant, Trouble)>>,
+    planned: Mutex<VecDeque<(String, Arc<Vec<HostSteps>>)>>,
+}
+
+/// What is to be done on one host.
+#[derive(Debug)]
+struct HostSteps {
+    host: Arc<Host>,
+    steps: Vec<Step>,
+}
+
+/// Whose keys, on which hosts.
+#[derive(Debug, PartialEq, Eq)]
+struct Scope {
+    /// `None` = everyone.
+    users: Option<BTreeSet<String>>,
+    /// `None` = all.
+    hosts: Option<BTreeSet<String>>,
+}
+
+impl SshKeys {
+    /// Nothing is read or connected yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn site(&self, words: &Map<String, Value>) -> Result<Arc<Site>, Failure> {
+        let mut held = lock(&self.site);
+        if let Some(site) = held.as_ref().filter(|site| site.words == *words) {
+            return Ok(Arc::clone(site));
+        }
+        let config = Config::read(words)?;
+        let site = Arc::new(Site {
+            words: words.clone(),
+            accounts: Arc::new(Accounts::open(&config.accounts)?),
+            fleet: Arc::new(Fleet::new(config.ssh.clone())),
+            config,
+            down: Mutex::default(),
+            planned: Mutex::default(),
+        });
+        *held = Some(Arc::clone(&site));
+        Ok(site)
+    }
+}
+
+/// Whether a handler's block of the rules file can be used; nothing is connected.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_config(words: &Map<String, Value>) -> Result<(), Failure> {
+    let config = Config::read(words)?;
+    Accounts::open(&config.accounts).map(drop)
+}
+
+impl Handler for SshKeys {
+    fn describe(&self) -> Describe {
+        let params = [("user", "name?"), ("users", "[name]?"), ("hosts", "[name]?")];
+        Describe {
+            reactor: protocol::VERSION,
+            name: "ssh-keys".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            about: "The hosts' authorized_keys, as the account system has it; without parameters everyone on all hosts"
+                .into(),
+            params: params
+                .into_iter()
+                .filter_map(|(name, kind)| Some((name.to_owned(), handler_api::ParamType::parse(kind).ok()?)))
+                .collect(),
+            plan: true,
+            serve: true,
+            secrets: Vec::new(),
+        }
+    }
+
+    async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
+        let site = self.site(&request.config)?;
+        let (hosts, notes) = site.compute(&Scope::read(&request.with)).await?;
+        let hosts = in_bounds(hosts);
+        let changes = hosts.iter().flat_map(|host| host.steps.iter().map(|step| step.change.clone())).collect();
+        site.keep(&request.reaction, Arc::new(hosts));
+        Ok(Plan { changes, notes: few(notes) })
+    }
+
+    async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
+        let site = self.site(&request.config)?;
+        let wanted = request.changes.as_deref().unwrap_or_default();
+        let hosts = match site.kept(&request.reaction).filter(|hosts| is_plan(hosts, wanted)) {
+            Some(hosts) => hosts,
+            None => {
+                let (hosts, _) = site.compute(&Scope::read(&request.with)).await?;
+                Arc::new(in_bounds(hosts))
+            }
+        };
+        if !is_plan(&hosts, wanted) {
+            return Err(world_moved("what is to be done is no longer what was planned"));
+        }
+        site.apply(&hosts, &request.key, done).await
+    }
+}
+
+fn world_moved(why: &str) -> Failure {
+    Failure::Retry { message: format!("{why}; it is planned again"), hint: None, after: Some(Duration::from_secs(1)) }
+}
+
+/// Whether `hosts` leads to exactly these changes. What can't be done now may have another reason by now.
+fn is_plan(hosts: &[HostSteps], wanted: &[Change]) -> bool {
+    let hopeless = |change: &Change| change.more.contains_key("trouble");
+    let all = || hosts.iter().flat_map(|host| &host.steps);
+    let same = |a: &Change, b: &Change| a.same_as(b) && a.more.get("sha256") == b.more.get("sha256");
+    let planned: Vec<&Change> = all().map(|step| &step.change).filter(|change| !hopeless(change)).collect();
+    let wanted: Vec<&Change> = wanted.iter().filter(|change| !hopeless(change)).collect();
+    planned.len() == wanted.len() && planned.iter().zip(wanted).all(|(a, b)| same(a, b))
+}
+
+impl Scope {
+    fn read(with: &Params) -> Self {
+        let names = |word: &str| match with.get(word) {
+            Some(Value::String(one)) => Some(vec![one.clone()]),
+            Some(Value::Array(list)) => Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+            _ => None,
+        };
+        // An empty list is nobody, not everyone.
+        let users = match (names("user"), names("users")) {
+            (None, None) => None,
+            (one, many) => Some(one.into_iter().chain(many).flatten().collect()),
+        };
+        Self { users, hosts: names("hosts").map(|names| names.into_iter().collect()) }
+    }
+}
+
+impl Site {
+    /// What has to be done on each host of the scope, hosts without anything to do left out; and notes.
+    async fn compute(&self, scope: &Scope) -> Result<(Vec<HostSteps>, Vec<String>), Failure> {
+        let inventory = Inventory::load(&self.config.hosts).await?;
+        let mut notes = Vec::new();
+        let hosts = scope_hosts(scope, &inventory, &mut notes);
+        if hosts.is_empty() || scope.users.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Ok((Vec::new(), notes));
+        }
+        let people = Arc::new(self.people(scope, &inventory.groups(), &mut notes).await?);
+        let found = self.look(&hosts, scope, &people).await;
+        let mut all = Vec::new();
+        for host in hosts {
+            let steps = match found.get(&host.name) {
+                Some(Ok(found)) => {
+                    let end_sessions = self.config.end_sessions;
+                    let HostPlan { steps, notes: said } =
+                        plan::host_plan(&host, &self.config.block, end_sessions, &people, found);
+                    notes.extend(said);
+                    steps
+                }
+                Some(Err(trouble)) => vec![plan::host_trouble(&host, trouble.clone())],
+                None => continue,
+            };
+            if !steps.is_empty() {
+                all.push(HostSteps { host, steps });
+            }
+        }
+        Ok((all, notes))
+    }
+
+    /// The truth: everyone in scope who has an account.
+    async fn people(
+        &self,
+        scope: &Scope,
+        groups: &BTreeSet<String>,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, Person>, Failure> {
+        let policy = &self.config.policy;
+        let Some(users) = &scope.users else {
+            let members = self.accounts.members(groups).await?;
+            notes.extend(members.notes);
+            let person = |(name, account): (&String, _)| (name.clone(), plan::person(name, account, policy, notes));
+            return Ok(members.accounts.iter().map(person).collect());
+        };
+        let mut people = BTreeMap::new();
+        let mut asked = users.iter();
+        let mut asking = JoinSet::new();
+        let ask = |asking: &mut JoinSet<_>, user: &String| {
+            let (accounts, user, groups) = (Arc::clone(&self.accounts), user.clone(), groups.clone());
+            asking.spawn(async move {
+                let account = accounts.user(&user, &groups).await;
+                (user, account)
+            });
+        };
+        asked.by_ref().take(ACCOUNTS_AT_ONCE).for_each(|user| ask(&mut asking, user));
+        while let Some(answered) = asking.join_next().await {
+            let (user, account) = answered.map_err(|error| Failure::retry(format!("an account lookup: {error}")))?;
+            if let Some(account) = account? {
+                let person = plan::person(&user, &account, policy, notes);
+                people.insert(user, person);
+            }
+            asked.by_ref().take(1).for_each(|user| ask(&mut asking, user));
+        }
+        Ok(people)
+    }
+
+    /// Looks at all hosts at once.
+    async fn look(
+        &self,
+        hosts: &[Arc<Host>],
+        scope: &Scope,
+        people: &Arc<BTreeMap<String, Person>>,
+    ) -> HashMap<String, Result<BTreeMap<String, Found>, Trouble>> {
+        let mut found = HashMap::new();
+        let mut looking = JoinSet::new();
+        for host in hosts {
+            if let Some(trouble) = self.known_down(hosts.len(), &host.name) {
+                found.insert(host.name.clone(), Err(trouble));
+                continue;
+            }
+            let who = match &scope.users {
+                Some(users) => Who::Only(users.iter().cloned().collect()),
+                None => Who::Everyone(on_host(host, people)),
+            };
+            let (fleet, host, block) = (Arc::clone(&self.fleet), Arc::clone(host), self.config.block.clone());
+            looking.spawn(async move {
+                let found = fleet.look(&host, &who, &block).await;
+                (host.name.clone(), found)
+            });
+        }
+        while let Some(looked) = looking.join_next().await {
+            let Ok((host, result)) = looked else { continue };
+            self.remember(&host, result.as_ref().err());
+            found.insert(host, result);
+        }
+        // A look that panicked has said nothing.
+        for host in hosts {
+            found.entry(host.name.clone()).or_insert_with(|| Err(panicked()));
+        }
+        found
+    }
+
+    /// The trouble of a host that was down a moment ago, where others must not wait for it.
+    fn known_down(&self, hosts: usize, host: &str) -> Option<Trouble> {
+        let down = lock(&self.down);
+        let (since, trouble) = down.get(host).filter(|_| hosts > 1)?;
+        (since.elapsed() < Duration::from_secs(DOWN_SECONDS)).then(|| trouble.clone())
+    }
+
+    fn remember(&self, host: &str, trouble: Option<&Trouble>) {
+        let mut down = lock(&self.down);
+        match trouble.filter(|trouble| trouble.kind == TroubleKind::MayPass) {
+            Some(trouble) => drop(down.insert(host.to_owned(), (Instant::now(), trouble.clone()))),
+            None => drop(down.remove(host)),
+        }
+    }
+
+    fn keep(&self, reaction: &str, hosts: Arc<Vec<HostSteps>>) {
+        let mut planned = lock(&self.planned);
+        planned.retain(|(id, _)| id != reaction);
+        planned.push_back((reaction.to_owned(), hosts));
+        if planned.len() > PLANS_KEPT_MAX {
+            planned.pop_front();
+        }
+    }
+
+    fn kept(&self, reaction: &str) -> Option<Arc<Vec<HostSteps>>> {
+        let mut planned = lock(&self.planned);
+        let at = planned.iter().position(|(id, _)| id == reaction)?;
+        planned.remove(at).map(|(_, hosts)| hosts)
+    }
+
+    /// Writes, all hosts at once; what can't be done now goes on by itself, or fails this try if there is nothing else.
+    async fn apply(&self, hosts: &Arc<Vec<HostSteps>>, key: &str, done: &mut Done) -> Result<(), Failure> {
+        let mut writing = JoinSet::new();
+        for (at, host) in hosts.iter().enumerate() {
+            let (fleet, hosts) = (Arc::clone(&self.fleet), Arc::clone(hosts));
+            let _ = host;
+            writing.spawn(async move { (at, write_host(&fleet, &hosts[at]).await) });
+        }
+        let mut outcomes: Vec<HostOutcome> = hosts.iter().map(|_| HostOutcome::default()).collect();
+        while let Some(written) = writing.join_next().await {
+            let Ok((at, outcome)) = written else { continue };
+            for change in &outcome.done {
+                done.change(change);
+            }
+            self.remember(&hosts[at].host.name, outcome.whole.as_ref());
+            outcomes[at] = outcome;
+        }
+        conclude(hosts, &outcomes, key, done)
+    }
+}
+
+fn panicked() -> Trouble {
+    Trouble { message: "the handler failed on it, see its log".into(), hint: None, kind: TroubleKind::MayPass }
+}
+
+fn scope_hosts(scope: &Scope, inventory: &Inventory, notes: &mut Vec<String>) -> Vec<Arc<Host>> {
+    let Some(names) = &scope.hosts else { return inventory.hosts.values().cloned().collect() };
+    let gone = names.iter().filter(|name| !inventory.hosts.contains_key(*name));
+    notes.extend(gone.map(|name| format!("{name} is not among the hosts any more")));
+    names.iter().filter_map(|name| inventory.hosts.get(name).cloned()).collect()
+}
+
+/// Who may log in on a host.
+fn on_host(host: &Host, people: &BTreeMap<String, Person>) -> Vec<String> {
+    let may = |(name, person): &(&String, &Person)| host.options(name, &person.groups).is_some();
+    people.iter().filter(may).map(|(name, _)| name.clone()).collect()
+}
+
+/// At most what fits into one plan. What does not is one step that says how much it is.
+fn in_bounds(hosts: Vec<HostSteps>) -> Vec<HostSteps> {
+    let (mut changes, mut bytes) = (0, 0);
+    let mut fits = move |step: &Step| {
+        changes += 1;
+        bytes += serde_json::to_string(&step.change).map_or(0, |text| text.len());
+        changes <= PLAN_CHANGES_MAX && bytes <= PLAN_BYTES_MAX
+    };
+    let cut = |HostSteps { host, mut steps }: HostSteps| {
+        let n = steps.iter().position(|step| !fits(step)).unwrap_or(steps.len());
+        let left = steps.len() - n;
+        if left > 0 {
+            steps.truncate(n);
+            steps.push(plan::rest(&host, left));
+        }
+        HostSteps { host, steps }
+    };
+    hosts.into_iter().map(cut).collect()
+}
+
+fn few(mut notes: Vec<String>) -> Vec<String> {
+    notes.dedup();
+    let more = notes.len().saturating_sub(NOTES_MAX);
+    notes.truncate(NOTES_MAX);
+    if more > 0 {
+        notes.push(format!("and {more} more of this kind"));
+    }
+    notes
+}
+
+/// How it went on one host.
+#[derive(Debug, Default)]
+struct HostOutcome {
+    done: Vec<Change>,
+    /// What is wrong with the whole host.
+    whole: Option<Trouble>,
+    /// What is wrong with single users there.
+    troubles: Vec<Trouble>,
+    /// More is to be done than the plan had room for.
+    rest: bool,
+}
+
+async fn write_host(fleet: &Fleet, steps: &HostSteps) -> HostOutcome {
+    let mut outcome = HostOutcome::default();
+    let mut writes: Vec<Write> = Vec::new();
+    let mut leaving: Vec<String> = Vec::new();
+    for step in &steps.steps {
+        match &step.what {
+            What::File(write) => writes.push(write.clone()),
+            What::EndSessions(user) => leaving.push(user.clone()),
+            What::Trouble(trouble) if step.change.more.contains_key("user") => outcome.troubles.push(trouble.clone()),
+            What::Trouble(trouble) => outcome.whole = Some(trouble.clone()),
+            What::Rest => outcome.rest = true,
+        }
+    }
+    if writes.is_empty() {
+        return outcome;
+    }
+    let mut written = match fleet.write(&steps.host, &writes).await {
+        Ok(written) => written,
+        Err(trouble) => {
+            outcome.whole = Some(trouble);
+            return outcome;
+        }
+    };
+    for step in &steps.steps {
+        if let What::File(write) = &step.what {
+            match written.remove(&write.user) {
+                Some(Ok(())) => outcome.done.push(step.change.clone()),
+                Some(Err(trouble)) => outcome.troubles.push(trouble),
+                None => outcome.troubles.push(panicked()),
+            }
+        }
+    }
+    let is_done =
+        |user: &String| outcome.done.iter().any(|change| change.more.get("user").and_then(Value::as_str) == Some(user));
+    leaving.retain(is_done);
+    end_sessions(fleet, steps, &leaving, &mut outcome).await;
+    outcome
+}
+
+/// Only of those whose key is gone: else they would be back at once.
+async fn end_sessions(fleet: &Fleet, steps: &HostSteps, users: &[String], outcome: &mut HostOutcome) {
+    if users.is_empty() {
+        return;
+    }
+    match fleet.end_sessions(&steps.host, users).await {
+        Ok(()) => {
+            let ended = |step: &&Step| matches!(&step.what, What::EndSessions(user) if users.contains(user));
+            outcome.done.extend(steps.steps.iter().filter(ended).map(|step| step.change.clone()));
+        }
+        Err(trouble) => outcome.troubles.push(trouble),
+    }
+}
+
+/// What follows: done; planned again; the hosts in trouble go on alone; or, where nothing else is there, a failed try.
+fn conclude(hosts: &[HostSteps], outcomes: &[HostOutcome], key: &str, done: &mut Done) -> Result<(), Failure> {
+    let troubles =
+        |outcome: &HostOutcome| -> Vec<Trouble> { outcome.whole.iter().chain(&outcome.troubles).cloned().collect() };
+    let all: Vec<(&HostSteps, Vec<Trouble>)> =
+        hosts.iter().zip(outcomes).map(|(host, outcome)| (host, troubles(outcome))).collect();
+    if let Some((host, trouble)) = all
+        .iter()
+        .find_map(|(host, troubles)| Some((host, troubles.iter().find(|trouble| trouble.kind == TroubleKind::Moved)?)))
+    {
+        return Err(world_moved(&format!("{}: {}", host.host.name, trouble.message)));
+    }
+    let own = |host: &Host| lane(host) == key;
+    for ((host, troubles), outcome) in all.iter().zip(outcomes) {
+        let alone = own(&host.host);
+        if outcome.rest {
+            done.later(later(&host.host, "more is to be done there than one plan has room for"));
+        }
+        if let Some(first) = troubles.first().filter(|_| !alone) {
+            done.later(later(&host.host, &first.message));
+        }
+    }
+    match all.iter().find(|(host, troubles)| own(&host.host) && !troubles.is_empty()) {
+        Some((host, troubles)) => Err(failure(&host.host, troubles)),
+        None => Ok(()),
+    }
+}
+
+/// The lane of what is left over of a host.
+fn lane(host: &Host) -> String {
+    format!("host {}", host.name)
+}
+
+/// Everyone on that host: what else was missed there meanwhile is made true too.
+fn later(host: &Host, why: &str) -> Later {
+    let with = Params::from_iter([("hosts".to_owned(), json!([host.name]))]);
+    Later { key: lane(host), with, why: format!("{}: {why}", host.name), target: Some(host.name.clone()) }
+}
+
+/// One host's troubles as a failed try: temporary if any of them may pass.
+fn failure(host: &Host, troubles: &[Trouble]) -> Failure {
+    let first = troubles.iter().find(|trouble| trouble.kind != TroubleKind::MayPass).or(troubles.first());
+    let more = match troubles.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    let message = format!("{}: {}{more}", host.name, first.map_or("", |trouble| &trouble.message));
+    let hint = first.and_then(|trouble| trouble.hint.clone());
+    if troubles.iter().any(|trouble| trouble.kind == TroubleKind::MayPass) {
+        Failure::Retry { message, hint, after: None }
+    } else {
+        Failure::Permanent { message, hint }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
