@@ -149,7 +149,7 @@ pub(super) async fn plan(runner: &Runner, site: &Site, rules: &Rules, would: Wou
             .map(|plan| (with, plan)),
     };
     let outcome = match &result {
-        Ok((_, plan)) if plan.is_empty() => Outcome::Nothing,
+        Ok((_, plan)) if plan.changes.is_empty() => Outcome::Nothing,
         Ok(_) => Outcome::Changes,
         Err(_) => Outcome::Unknown,
     };

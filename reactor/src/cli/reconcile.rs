@@ -130,13 +130,8 @@ fn mend(handler: &str, common: &Common) -> anyhow::Result<ExitCode> {
     let mut mended = true;
     for reaction in &answered.reactions {
         if common.format == Format::Human {
-            out(&format!(
-                "{} {}: `{}`; reactor show {}",
-                reaction.id,
-                clean(&reaction.said),
-                reaction.rule,
-                reaction.id
-            ));
+            let (id, said) = (&reaction.id, clean(&reaction.said));
+            out(&format!("reaction {id} of `{}` {said}   (its story: reactor show {id})", reaction.rule));
         }
         mended &= follow(&journal, reaction, common)?;
     }

@@ -62,18 +62,18 @@ impl Core {
         let said = match self.reconcile_of(rule) {
             Some(id) if self.lanes.is_running(&id) => "runs already".to_owned(),
             Some(id) => match self.hurry(now, &id, by, turn) {
-                Ok(_) => "waited already; it is tried now".to_owned(),
-                Err(_) => format!("is held; to let it go on, type: reactor approve {id}"),
+                Ok(_) => "waited already, it is tried now".to_owned(),
+                Err(_) => "is held already".to_owned(),
             },
             None => {
                 self.due_now(now, rule, turn);
                 let id = self.reconcile_of(rule)?;
-                turn.story(&id, now, "asked for", &format!("by {by}"));
+                turn.story(&id, now, "asked", &format!("for by {by}"));
                 "begins".to_owned()
             }
         };
         let paused = self.paused.contains_key(&rule.name);
-        let said = if paused { format!("waits: its rule is paused; reactor resume '{}'", rule.name) } else { said };
+        let said = if paused { format!("waits, its rule is paused: reactor resume '{}'", rule.name) } else { said };
         let id = self.reconcile_of(rule)?;
         Some(Reconciling { id, rule: rule.name.to_string(), said, timeout_seconds: rule.timeout.as_secs() })
     }
