@@ -8,6 +8,7 @@ mod journal;
 mod kill;
 mod looks;
 mod publish_tail;
+mod reconcile;
 mod running;
 mod trouble;
 mod vectors;

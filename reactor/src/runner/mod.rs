@@ -225,7 +225,10 @@ impl Runner {
             return Ok(Arc::clone(&known.describe));
         }
         if let Program::BuiltIn(name) = &handler.program {
-            built_in::check(name, &handler.config).map_err(|failure| about(handler, "settings", failure))?;
+            let wrong = |failure: Failure| {
+                about(handler, "settings", failure.hinting(format!("handlers/{name}/README.md has its words")))
+            };
+            built_in::check(name, &handler.config).map_err(wrong)?;
         }
         let describe =
             Arc::new(self.ask_describe(handler).await.map_err(|failure| about(handler, "describe", failure))?);
