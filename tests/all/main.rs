@@ -9,6 +9,7 @@ mod kill;
 mod later;
 mod looks;
 mod publish_tail;
+mod reconcile;
 mod running;
 mod trouble;
 mod vectors;
