@@ -5,6 +5,7 @@
 //! * [`daemon`]: the built `reactor`
 //! * [`peers`]: the real Python fedmsg: publisher, consumer, relay
 //! * [`slapd`], [`kdc`], [`fasjson`]: the real servers that know people: OpenLDAP, MIT Kerberos, FASJSON
+//! * [`relay`]: a line that breaks on purpose
 //! * [`pki`]: certificates in fedmsg's layout
 //! * [`wait_until`]: instead of sleeping and hoping
 //!
@@ -18,6 +19,7 @@ pub mod kdc;
 pub mod peers;
 pub mod pki;
 pub mod process;
+pub mod relay;
 pub mod slapd;
 
 use std::path::{Path, PathBuf};
