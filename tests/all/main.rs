@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code: what is not there ends the test")]
 
+mod accounts;
 mod fedmsg;
 mod fedmsg_sockets;
 mod journal;

@@ -227,10 +227,14 @@ impl Fasjson {
 
     /// The failure for an answer that is not believed.
     fn odd(&self, path: &str, why: &str) -> Failure {
-        let negotiate = if self.curl.kerberos == Kerberos::No { "" } else { "--negotiate -u : " };
+        let how = match &self.curl.kerberos {
+            Kerberos::No => "curl -i",
+            Kerberos::Environment => "klist && curl -i --negotiate -u :",
+            Kerberos::Keytab(_) => "kinit -k -t KEYTAB PRINCIPAL && curl -i --negotiate -u :",
+        };
         let path = if path.is_empty() { "/v1/me/" } else { path };
         Failure::retry(format!("FASJSON {}{path}: {why}", self.base))
-            .hinting(format!("look for yourself: curl -i {negotiate}'{}{path}'", self.base))
+            .hinting(format!("look for yourself: {how} '{}{path}'", self.base))
     }
 
     fn no_group(&self, group: &str) -> Failure {
