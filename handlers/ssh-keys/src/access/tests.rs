@@ -251,6 +251,7 @@ fn options_are_those_of_sshd() {
         r#"command="a, b = c""#,
         r#"command="echo \"x\" \y""#,
         r#"from="*.example.org,!bad,10.0.0.0/8""#,
+        r#"from="0.0.0.0/0,::/0,2001:db8::/32,192.0.2.7/32,10.128.0.0/9""#,
         r#"environment="LANG=C""#,
         r#"expiry-time="20271231""#,
         r#"expiry-time="202712312359Z""#,
@@ -289,6 +290,10 @@ fn options_are_those_of_sshd() {
         ("permitopen=\"a:0\"", "is not HOST:PORT"),
         ("permitlisten=\"::1:80\"", "is not [HOST:]PORT"),
         ("from=\"a b\"", "is not a list of patterns"),
+        ("from=\"10.0.0.1/8\"", "is not a list of patterns"),
+        ("from=\"300.1.1.1/8\"", "is not a list of patterns"),
+        ("from=\"10.0.0.0/33\"", "is not a list of patterns"),
+        ("from=\"a,,b\"", "is not a list of patterns"),
         ("tunnel=\"x\"", "is not the number of a tunnel"),
         ("no-restrict", "is not an option of a key"),
     ] {
