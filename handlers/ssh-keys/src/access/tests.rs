@@ -350,3 +350,24 @@ fn ten_thousand_hosts_are_read_quickly() {
     println!("{HOSTS_MAX} hosts: {:?}", began.elapsed());
     wrong(&text.replace("[host00000", "[more, host00000"), &["there are more than 10000 hosts"]);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Broken in any way, a file gives sentences on one line, or what it gives is sound in itself.
+    #[test]
+    fn a_broken_file_gives_sentences_or_a_sound_inventory(at in 0..SITE.len(), cut in 0..30_usize, new in "[ -~\n\t\u{e9}\u{0}\u{202e}]{0,12}") {
+        let (Some(before), Some(after)) = (SITE.get(..at), SITE.get(at + cut..)) else { return Ok(()) };
+        match read(&format!("{before}{new}{after}")) {
+            Ok(site) => {
+                prop_assert!(!site.hosts.is_empty());
+                for host in site.hosts.values() {
+                    prop_assert!(host.access.iter().all(|access| options::check(&access.options).is_ok()));
+                    let line = host.options("ralph", &site.groups()).unwrap_or_default();
+                    prop_assert!(!line.contains(char::is_control));
+                }
+            }
+            Err(why) => prop_assert!(!why.contains(|c: char| c.is_control() || c == '\u{202e}'), "{:?}", why),
+        }
+    }
+}
