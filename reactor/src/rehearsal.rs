@@ -199,7 +199,7 @@ impl Play {
                         let plan = self.plan(&run);
                         self.core.planned(now, *run, Ok(plan.into()), &mut then);
                     }
-                    Act::Apply(run, _) => self.core.applied(now, &run, Ok(None), &mut then),
+                    Act::Apply(run, _) => self.core.applied(now, &run, Ok(None).into(), &mut then),
                 }
             }
             self.core.start(now, ROOM, &mut then);

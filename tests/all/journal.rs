@@ -63,6 +63,8 @@ fn reaction(id: &str) -> [Entry; 4] {
         approved: None,
         decided_by: None,
         messages: 1,
+        part: None,
+        parent: None,
     };
     let change =
         Change { action: Action::Run, target: id.into(), before: None, after: None, secret: false, more: Map::new() };

@@ -4,20 +4,34 @@
 //! error, a partial page, an answer of another shape, a group that is not there or has no members (unless the site says
 //! that it may) is a [`Failure`], never "nobody".
 //!
-//! * [`yaml`]: a file, the embedded default
+//! * [`mod@yaml`]: a file, the embedded default
 //! * [`command`]: a program of the site's, which prints JSON
 //! * [`fasjson`]: FASJSON over HTTP, with Kerberos where configured
 //! * [`ldap`]: FreeIPA's tree, or openssh-lpk with POSIX groups
 
 pub mod command;
+pub mod curl;
 pub mod fasjson;
 pub mod ldap;
+mod program;
+mod roster;
+mod words;
 pub mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::Failure;
 use serde_json::Value;
+
+use words::{check_name, did_you_mean, is_name, quoted, unknown_words};
+
+/// Most groups that may be asked about at once, and most in `empty_groups`.
+pub const GROUPS_MAX: usize = 1_000;
+/// Most sentences in [`Members::notes`].
+pub const NOTES_MAX: usize = 100;
+
+/// The word of each source.
+const SOURCES: [&str; 4] = ["yaml", "command", "fasjson", "ldap"];
 
 /// What the source has of one person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,8 +51,31 @@ pub struct Members {
     pub notes: Vec<String>,
 }
 
-/// Most sentences in [`Members::notes`].
-pub const NOTES_MAX: usize = 100;
+/// Sentences for [`Members::notes`], bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    sentences: Vec<String>,
+    more: usize,
+}
+
+impl Notes {
+    /// Adds a sentence while there is room; the rest is counted.
+    pub fn add(&mut self, sentence: impl FnOnce() -> String) {
+        if self.sentences.len() + 1 < NOTES_MAX {
+            self.sentences.push(sentence());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// All of them; the last says how many more there were.
+    pub fn into_sentences(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.sentences.push(format!("and {} more were left out", self.more));
+        }
+        self.sentences
+    }
+}
 
 /// A source of accounts.
 #[derive(Debug)]
@@ -62,18 +99,43 @@ impl Accounts {
     /// # Errors
     /// A permanent failure that names the wrong word and says what is expected.
     pub fn open(config: &Value) -> Result<Self, Failure> {
-        let _ = config;
-        Err(Failure::permanent("not built yet"))
+        let Some(map) = config.as_object() else {
+            let message = format!("`accounts` is not a map: {}", quoted(&config.to_string()));
+            return Err(Failure::permanent(message).hinting("write accounts: {yaml: ./accounts.yaml}"));
+        };
+        let named: Vec<&str> = SOURCES.into_iter().filter(|source| map.contains_key(*source)).collect();
+        let [source] = named[..] else { return Err(not_one(map.keys(), &named)) };
+        let empty_groups = names(map.get("empty_groups").unwrap_or(&Value::Null))?;
+        let mut block = map.clone();
+        block.shift_remove("empty_groups");
+        let block = Value::Object(block);
+        let source = match source {
+            "yaml" => Source::Yaml(yaml::Yaml::open(&block)?),
+            "command" => Source::Command(command::Command::open(&block)?),
+            "fasjson" => Source::Fasjson(Box::new(fasjson::Fasjson::open(&block)?)),
+            _ => Source::Ldap(Box::new(ldap::Ldap::open(&block)?)),
+        };
+        Ok(Self { source, empty_groups })
     }
 
     /// One person, and which of `groups` that person is in. `None` = the source says for certain that there is no such
     /// person, or that the account is locked: no key may stand anywhere.
     ///
     /// # Errors
-    /// Whatever is not a certain answer.
+    /// Whatever is not a certain answer: also one of `groups` that is not there.
     pub async fn user(&self, name: &str, groups: &BTreeSet<String>) -> Result<Option<Account>, Failure> {
-        let _ = (name, groups, &self.source);
-        Err(Failure::permanent("not built yet"))
+        check_name("user", name)?;
+        check_groups(groups)?;
+        let account = match &self.source {
+            Source::Yaml(source) => source.user(name, groups).await,
+            Source::Command(source) => source.user(name, groups).await,
+            Source::Fasjson(source) => source.user(name, groups).await,
+            Source::Ldap(source) => source.user(name, groups).await,
+        };
+        Ok(account?.map(|mut account| {
+            account.groups.retain(|group| groups.contains(group));
+            account
+        }))
     }
 
     /// Everyone who is in one of `groups`.
@@ -82,7 +144,76 @@ impl Accounts {
     /// Whatever is not a certain and whole answer: also a group that is not there, or (unless the site says that it may
     /// be) one without members.
     pub async fn members(&self, groups: &BTreeSet<String>) -> Result<Members, Failure> {
-        let _ = (groups, &self.empty_groups);
-        Err(Failure::permanent("not built yet"))
+        check_groups(groups)?;
+        if groups.is_empty() {
+            return Ok(Members::default());
+        }
+        let members = match &self.source {
+            Source::Yaml(source) => source.members(groups).await,
+            Source::Command(source) => source.members(groups).await,
+            Source::Fasjson(source) => source.members(groups).await,
+            Source::Ldap(source) => source.members(groups).await,
+        };
+        self.checked(members?, groups)
+    }
+
+    /// What holds for the answers of all sources.
+    fn checked(&self, mut members: Members, groups: &BTreeSet<String>) -> Result<Members, Failure> {
+        // The sources have left those out already and said so; nothing may slip through here.
+        members.accounts.retain(|name, _| is_name(name));
+        members.notes.truncate(NOTES_MAX);
+        let mut without: BTreeSet<&String> = groups.difference(&self.empty_groups).collect();
+        for account in members.accounts.values_mut() {
+            account.groups.retain(|group| groups.contains(group));
+            for group in &account.groups {
+                without.remove(group);
+            }
+        }
+        let Some(group) = without.first() else { return Ok(members) };
+        let message =
+            format!("the accounts source says that group {group} has no members who may log in: that is not believed");
+        let hint = format!("if it is true, say so beside the source: accounts: {{empty_groups: [{group}]}}");
+        Err(Failure::retry(message).hinting(hint))
     }
 }
+
+fn check_groups(groups: &BTreeSet<String>) -> Result<(), Failure> {
+    if groups.len() > GROUPS_MAX {
+        let message = format!("{} groups are asked about at once, at most {GROUPS_MAX} are allowed", groups.len());
+        return Err(Failure::permanent(message));
+    }
+    groups.iter().try_for_each(|group| check_name("group", group))
+}
+
+/// The failure for a block that names no source, or several.
+fn not_one<'a>(words: impl Iterator<Item = &'a String>, named: &[&str]) -> Failure {
+    let hint = "name one: accounts: {yaml: ./accounts.yaml} (or command, fasjson, ldap)";
+    if !named.is_empty() {
+        let message = format!("`accounts` names more than one source: {}", named.join(", "));
+        return Failure::permanent(message).hinting(hint);
+    }
+    let mistyped: Vec<&str> = words.map(String::as_str).filter(|word| did_you_mean(word, SOURCES).is_some()).collect();
+    if mistyped.is_empty() {
+        return Failure::permanent("`accounts` names no source").hinting(hint);
+    }
+    unknown_words("accounts", &mistyped, &SOURCES)
+}
+
+/// Reads `empty_groups`.
+fn names(value: &Value) -> Result<BTreeSet<String>, Failure> {
+    if value.is_null() {
+        return Ok(BTreeSet::new());
+    }
+    let list = value.as_array().filter(|list| list.len() <= GROUPS_MAX);
+    let names = list.and_then(|list| list.iter().map(|name| name.as_str().filter(|name| is_name(name))).collect());
+    let names: Option<Vec<&str>> = names;
+    names.map(|names| names.into_iter().map(str::to_owned).collect()).ok_or_else(|| {
+        let shown = quoted(&value.to_string());
+        Failure::permanent(format!("accounts: `empty_groups` is not a list of group names: {shown}"))
+            .hinting("write empty_groups: [GROUP, …]")
+    })
+}
+
+#[cfg(test)]
+#[path = "lib_tests.rs"]
+mod tests;

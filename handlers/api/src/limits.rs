@@ -26,5 +26,8 @@ pub const DESCRIBE_SECONDS_MAX: u64 = 10;
 pub const TERM_TO_KILL_SECONDS: u64 = 10;
 /// Requests that one long-lived handler written with [`crate::serve()`] works on at the same time.
 pub const SERVE_AT_ONCE_MAX: usize = 64;
+/// How long [`crate::serve()`] waits, after the end of stdin, for requests to end and the handler to close what it holds, in
+/// seconds. Less than [`TERM_TO_KILL_SECONDS`], the grace that the daemon gives.
+pub const SERVE_CLOSE_SECONDS_MAX: u64 = 5;
 /// Largest secret, in bytes.
 pub const SECRET_BYTES_MAX: u64 = 1024 * 1024;

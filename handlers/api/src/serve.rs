@@ -1,19 +1,21 @@
 //! The main loop of a handler written in Rust: the verbs `describe`, `plan`, `apply` and `serve` over stdin and stdout.
 //!
-//! It dies with the daemon: at the end of stdin it stops at once, whatever is under way. It never writes to stdout itself
-//! but for protocol lines; a handler logs on stderr.
+//! It dies with the daemon: at the end of stdin it stops at once, whatever is under way. Then the handler is dropped, so that
+//! it can close what it holds open (ssh connections), and the process ends; [`SERVE_CLOSE_SECONDS_MAX`] bounds that. It never
+//! writes to stdout itself but for protocol lines; a handler logs on stderr.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncReadExt, BufReader};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::limits::{SERVE_AT_ONCE_MAX, STDIN_BYTES_MAX};
+use crate::limits::{SERVE_AT_ONCE_MAX, SERVE_CLOSE_SECONDS_MAX, STDIN_BYTES_MAX};
 use crate::line::{Answer, Line, next_line};
 use crate::protocol::{Change, Describe, Failure, Later, Plan, Request, exit};
 
@@ -106,7 +108,10 @@ where
             Ok(request) => answer(&handler, verb, &request, &out).await,
             Err(failure) => fail(&out, None, &failure),
         },
-        "serve" => serve_many(Arc::new(handler), input, out).await,
+        "serve" => {
+            let close = Duration::from_secs(SERVE_CLOSE_SECONDS_MAX);
+            serve_many(Arc::new(handler), input, out, close).await
+        }
         _ => {
             eprintln!("`{verb}` is not a verb; the verbs are describe, plan, apply and serve");
             exit::PERMANENT
@@ -156,7 +161,7 @@ struct Serving<H> {
     by_id: HashMap<u64, AbortHandle>,
 }
 
-async fn serve_many<H, R>(handler: Arc<H>, mut input: R, out: Output) -> i32
+async fn serve_many<H, R>(handler: Arc<H>, mut input: R, out: Output, close: Duration) -> i32
 where
     H: Handler,
     R: AsyncBufRead + Unpin + Send,
@@ -164,18 +169,37 @@ where
     let mut serving = Serving { handler, out, tasks: JoinSet::new(), by_id: HashMap::new() };
     let mut line = Vec::new();
     loop {
-        match next_line(&mut input, &mut line, STDIN_BYTES_MAX).await {
-            Ok(true) => serving.take(&line),
-            Ok(false) => return exit::OK,
+        let code = match next_line(&mut input, &mut line, STDIN_BYTES_MAX).await {
+            Ok(true) => {
+                serving.take(&line);
+                continue;
+            }
+            Ok(false) => exit::OK,
             Err(error) => {
                 eprintln!("stdin: {error}");
-                return exit::PERMANENT;
+                exit::PERMANENT
             }
-        }
+        };
+        serving.close(close).await;
+        return code;
     }
 }
 
 impl<H: Handler> Serving<H> {
+    /// Ends what is under way, then drops the handler. One that blocks a thread meanwhile is not waited for longer than the
+    /// limit; the process ends all the same.
+    async fn close(self, limit: Duration) {
+        let Self { handler, mut tasks, .. } = self;
+        let closed = tokio::time::timeout(limit, async {
+            tasks.shutdown().await;
+            // On a thread of its own: closing may block.
+            tokio::task::spawn_blocking(move || drop(handler)).await
+        });
+        if closed.await.is_err() {
+            eprintln!("what was under way did not end within {limit:?}; it is left as it is");
+        }
+    }
+
     fn take(&mut self, line: &[u8]) {
         while let Some(Ok(id)) = self.tasks.try_join_next() {
             self.by_id.remove(&id);
@@ -341,6 +365,61 @@ mod tests {
         assert_eq!(said.recv().await.unwrap(), Answer { id: Some(1), line: Line::End { code: 75 } });
         drop(to_handler);
         assert_eq!(serving.await.unwrap(), exit::OK, "the end of stdin ends it");
+    }
+
+    /// Takes its time over closing, as one with connections does.
+    struct Closing(mpsc::UnboundedSender<&'static str>, Duration);
+
+    impl Drop for Closing {
+        fn drop(&mut self) {
+            std::thread::sleep(self.1);
+            let _ = self.0.send("the handler");
+        }
+    }
+
+    impl Handler for Closing {
+        fn describe(&self) -> Describe {
+            Toy.describe()
+        }
+
+        async fn plan(&self, _: &Request) -> Result<Vec<Change>, Failure> {
+            struct Request(mpsc::UnboundedSender<&'static str>);
+            impl Drop for Request {
+                fn drop(&mut self) {
+                    self.0.send("the request").unwrap();
+                }
+            }
+            let _under_way = Request(self.0.clone());
+            self.0.send("begun").unwrap();
+            std::future::pending().await
+        }
+
+        async fn apply(&self, _: &Request, _: &mut Done) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn at_the_end_of_stdin_requests_end_and_the_handler_closes_what_it_holds_before_the_process_ends() {
+        let (out, _said) = output();
+        let (closed, mut order) = mpsc::unbounded_channel();
+        let (mut to_handler, input) = tokio::io::duplex(64 * 1024);
+        let serving =
+            tokio::spawn(serve_on(Closing(closed, Duration::from_millis(50)), "serve", BufReader::new(input), out));
+        to_handler.write_all(&request(Some(1), Some("plan"), "k")).await.unwrap();
+        assert_eq!(order.recv().await, Some("begun"));
+        drop(to_handler);
+        assert_eq!(serving.await.unwrap(), exit::OK);
+        assert_eq!((order.try_recv(), order.try_recv()), (Ok("the request"), Ok("the handler")));
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_does_not_close_in_time_is_not_waited_for() {
+        let (out, _said) = output();
+        let (closed, mut order) = mpsc::unbounded_channel();
+        let slow = Closing(closed, Duration::from_secs(2));
+        assert_eq!(serve_many(Arc::new(slow), &b""[..], out, Duration::from_millis(1)).await, exit::OK);
+        assert!(order.try_recv().is_err(), "it was not waited for");
     }
 
     #[tokio::test]

@@ -1,15 +1,35 @@
 //! The hosts: what stands there, and writing it. One edge for ssh and for this machine: both run the same small shell
-//! programs, with data on stdin.
+//! programs (`fleet/scripts`), with data on stdin.
+//!
+//! A host needs sh, GNU tar, coreutils, findutils, grep, flock and setpriv (util-linux), getent; for ending sessions also
+//! procps. One that is missing is a lasting trouble that names it.
+
+mod edge;
+mod look;
+mod names;
+mod own;
+mod pool;
+mod sessions;
+mod ssh_config;
+mod trouble;
+mod write;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::access::Host;
+use crate::access::{Host, Place};
 use crate::config::SshConfig;
+use edge::Edge;
+
+/// Largest file that is read or written, in bytes.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What is wrong with a host, or with one user's file on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
-    /// What failed, on what, why.
+    /// What failed, on what, why. One line without control characters.
     pub message: String,
     /// The next command to type, or where to look.
     pub hint: Option<String>,
@@ -61,42 +81,65 @@ pub struct Write {
     pub after: Option<Vec<u8>>,
 }
 
-/// All hosts. Holds the warm connections.
+/// All hosts. Holds the warm connections; dropped, it closes them.
 #[derive(Debug)]
-pub struct Fleet {}
+pub struct Fleet {
+    edge: Edge,
+}
 
 impl Fleet {
     /// No connection is made yet.
     #[must_use]
     pub fn new(ssh: SshConfig) -> Self {
-        let _ = ssh;
-        Self {}
+        Self { edge: Edge::new(ssh) }
     }
 
     /// What stands on a host. Writes nothing. `block` = the block's name.
     ///
+    /// Every user asked for is in the answer. A name that can't be a user's is [`Found::Odd`] and goes nowhere near the
+    /// host. A host whose directory service is down looks as if it did not know its users.
+    ///
     /// # Errors
     /// When the host can't be asked, or its directory is not as it must be.
     pub async fn look(&self, host: &Host, who: &Who, block: &str) -> Result<BTreeMap<String, Found>, Trouble> {
-        let _ = (host, who, block);
-        Ok(BTreeMap::new())
+        let (Who::Only(users) | Who::Everyone(users)) = who;
+        let (users, mut found) = names::sort_out(host, users);
+        let marker = match who {
+            Who::Only(_) => None,
+            Who::Everyone(_) => Some(names::marker(host, block)?),
+        };
+        if users.is_empty() && marker.is_none() {
+            return Ok(found);
+        }
+        found.extend(match &host.place {
+            Place::Directory(dir) => look::directory(&self.edge, host, dir, &users, marker.as_deref()).await?,
+            Place::Own(pattern) => own::look(&self.edge, host, pattern, &users, marker.as_deref()).await?,
+        });
+        Ok(found)
     }
 
     /// Writes files on a host, each whole or not at all, and only over what the plan saw. Answers for each user.
     ///
+    /// In a directory for all users the files become root's with mode 0644 (sshd reads them with the user's rights), and
+    /// nothing is written if one of them has moved since the plan. A user's own file becomes mode 0600.
+    ///
     /// # Errors
     /// When nothing was written at all.
     pub async fn write(&self, host: &Host, writes: &[Write]) -> Result<BTreeMap<String, Result<(), Trouble>>, Trouble> {
-        let _ = (host, writes);
-        Ok(BTreeMap::new())
+        let (writes, mut done) = write::sort_out(host, writes);
+        done.extend(match &host.place {
+            Place::Directory(dir) => write::directory(&self.edge, host, dir, &writes).await?,
+            Place::Own(pattern) => own::write(&self.edge, host, pattern, &writes).await?,
+        });
+        Ok(done)
     }
 
-    /// Ends the login sessions of these users.
+    /// Ends the login sessions of these users: those of systemd-logind, and what sshd runs for them. Never root's, nor
+    /// those of whoever we log in as. What a user left running in the background stays where there is no systemd.
     ///
     /// # Errors
     /// When the host can't be asked.
     pub async fn end_sessions(&self, host: &Host, users: &[String]) -> Result<(), Trouble> {
-        let _ = (host, users);
-        Ok(())
+        sessions::end(&self.edge, host, users).await
     }
 }

@@ -10,6 +10,9 @@ use super::{Common, Format, NO, now, out};
 use crate::journal::sqlite::SqliteJournal;
 use crate::journal::{Answer, Filter, Journal, Question, ReactionRow, RefusedRow, State, Story};
 
+/// What a line of `list` shows of the parameters that an apply left for later, in characters.
+const PART_CHARS_SHOWN: usize = 60;
+
 /// Arguments of `list`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: reactor list failed
@@ -67,8 +70,12 @@ pub fn list(args: ListArgs, common: &Common) -> anyhow::Result<ExitCode> {
 
 fn line(row: &ReactionRow, now: Timestamp) -> String {
     let reason = row.reason.as_deref().map(|reason| format!("  {}", cut(&clean(reason), 100))).unwrap_or_default();
+    let part = match (&row.parent, &row.part) {
+        (Some(parent), Some(part)) => format!("  left over from {parent}: {}", cut(&value(part), PART_CHARS_SHOWN)),
+        _ => String::new(),
+    };
     format!(
-        "{}  {:<8}  {:>4} ago  {}  [{}]{reason}",
+        "{}  {:<8}  {:>4} ago  {}  [{}]{part}{reason}",
         row.id,
         row.state.word(),
         ago(now, row.updated),
@@ -124,7 +131,13 @@ fn tell(story: &Story) -> String {
     say("lane", &format!("{} [{}]", row.handler, clean(&row.key)));
     say("made", &time(row.created));
     say("tries", &row.attempts.to_string());
-    if let Some(with) = &row.with {
+    if let Some(parent) = &row.parent {
+        say("left over", &format!("from reaction {}", clean(parent)));
+    }
+    if let Some(part) = &row.part {
+        say("part", &value(part));
+    }
+    if let Some(with) = row.with.as_ref().filter(|with| row.part.as_ref() != Some(with)) {
         say("with", &value(with));
     }
     for (name, what) in [("reason", &row.reason), ("hint", &row.hint), ("decided by", &row.decided_by)] {

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use handler_api::{Change, Failure, Params};
+use handler_api::{Change, Params};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use super::folded::Folded;
 use super::ids::Ids;
@@ -69,9 +70,6 @@ pub struct Arrived {
     pub decisions: Vec<Decision>,
 }
 
-/// How the apply of a handler ended.
-pub type Applied = Result<Option<String>, Failure>;
-
 /// A reaction that is not over.
 #[derive(Debug)]
 struct Live {
@@ -81,6 +79,10 @@ struct Live {
     bytes: usize,
     /// Led to by one of reactor's own messages: its outcome is not announced, so there are no loops.
     internal: bool,
+    /// Hashes of the notes that its story has.
+    noted: Vec<u64>,
+    /// Parts that its last apply left for later.
+    left: usize,
 }
 
 /// The deciding half of the engine.
@@ -180,7 +182,8 @@ impl Core {
             turn.story(&row.id, now, "recovered", "the daemon ended while it was applied; it is planned again");
             turn.entries.push(Entry::Update(Box::new(row.clone())));
         }
-        let bytes = story.messages.iter().map(|m| body_bytes(&m.body)).sum();
+        let bytes: usize =
+            story.messages.iter().map(|m| body_bytes(&m.body)).chain(row.part.iter().map(body_bytes)).sum();
         self.lanes.restore(Restored {
             id: row.id.clone(),
             rule: row.rule.as_str().into(),
@@ -192,7 +195,8 @@ impl Core {
         });
         let internal = story.messages.iter().any(|m| m.topic.is_internal());
         self.live_bytes += bytes;
-        self.live.insert(row.id.clone(), Live { row, messages: story.messages, bytes, internal });
+        let (id, messages) = (row.id.clone(), story.messages);
+        self.live.insert(id, Live { row, messages, bytes, internal, noted: Vec::new(), left: 0 });
     }
 
     /// Takes in trusted messages; `seen` are the ids that the journal knows already, and those of this turn.
@@ -251,8 +255,8 @@ impl Core {
         let internal = message.is_some_and(|m| m.topic.is_internal());
         let bytes = message.map_or(0, |m| body_bytes(&m.body));
         self.live_bytes += bytes;
-        self.live
-            .insert(row.id.clone(), Live { row, messages: message.cloned().into_iter().collect(), bytes, internal });
+        let (id, messages) = (row.id.clone(), message.cloned().into_iter().collect());
+        self.live.insert(id, Live { row, messages, bytes, internal, noted: Vec::new(), left: 0 });
     }
 
     fn joined(&mut self, now: Timestamp, id: ReactionId, not_before: Timestamp, message: &Message, turn: &mut Turn) {
@@ -315,7 +319,8 @@ impl Core {
         for rule in due.map(|(rule, _)| rule.clone()).collect::<Vec<_>>() {
             self.every.insert(rule.name.clone(), now);
             turn.entries.push(Entry::Setting { name: format!("every/{}", rule.name), value: Some(now.to_string()) });
-            if !self.live.values().any(|live| *live.row.rule == *rule.name) {
+            // What an apply left for later goes on in its own lanes: it holds up no reconcile.
+            if !self.live.values().any(|live| *live.row.rule == *rule.name && live.row.part.is_none()) {
                 self.offer(now, &rule, rule.name.to_string(), None, turn);
             }
         }
@@ -344,12 +349,21 @@ impl Core {
     }
 
     /// Its rule has another handler than when it was made: it goes to the end of its key's lane there, so that still only
-    /// one runs in a lane. True if it went.
+    /// one runs in a lane. What the old one left for later was meant for that one only: it fails. True if either.
     fn change_lane(&mut self, now: Timestamp, id: &str, turn: &mut Turn) -> bool {
         let Some(live) = self.live.get_mut(id) else { return false };
         let Some(rule) = self.rules.rule(&live.row.rule) else { return false };
         if *rule.handler == *live.row.handler {
             return false;
+        }
+        if live.row.part.is_some() {
+            let reason = format!(
+                "handler {} left it for later, but its rule has handler {} now",
+                live.row.handler, rule.handler
+            );
+            let hint = format!("reactor drop {id}   (or put the handler back and type: reactor retry {id})");
+            self.over(now, id, State::Failed, Some(&reason), Some(&hint), turn);
+            return true;
         }
         turn.story(id, now, "moved", &format!("from handler {} to {}", live.row.handler, rule.handler));
         live.row.handler = rule.handler.to_string();
@@ -380,7 +394,11 @@ impl Core {
         let handler = self.handlers.get(&*rule.handler).ok_or_else(|| gone("handler", &rule.handler))?;
         live.row.attempts += 1;
         let messages: Vec<&Message> = live.messages.iter().collect();
-        let with = self.rules.params(rule, &messages).map_err(|error| (error.message, error.hint))?;
+        let with = match &live.row.part {
+            None => self.rules.params(rule, &messages).map_err(|error| (error.message, error.hint))?,
+            Some(Value::Object(part)) => part.clone(),
+            Some(_) => return Err(("its `part` in the journal is no object".to_owned(), None)),
+        };
         live.row.with = Some(with.clone().into());
         Ok(Run {
             id: id.to_owned(),
@@ -439,8 +457,11 @@ impl Core {
 
 #[path = "outcomes.rs"]
 mod outcomes;
+#[path = "parts.rs"]
+mod parts;
 #[path = "people.rs"]
 mod people;
+pub use parts::Applied;
 pub use people::Decided;
 
 impl Turn {
@@ -458,13 +479,11 @@ fn said_by(message: &Message) -> String {
     format!("{} {} signed by {}", message.topic, message.id, message.signer)
 }
 
-fn body_bytes(body: &serde_json::Value) -> usize {
+fn body_bytes(body: &Value) -> usize {
     match body {
-        serde_json::Value::String(text) => text.len() + 2,
-        serde_json::Value::Array(items) => items.iter().map(|item| body_bytes(item) + 1).sum::<usize>() + 2,
-        serde_json::Value::Object(map) => {
-            map.iter().map(|(key, value)| key.len() + body_bytes(value) + 4).sum::<usize>() + 2
-        }
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| body_bytes(item) + 1).sum::<usize>() + 2,
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + body_bytes(value) + 4).sum::<usize>() + 2,
         _ => 8,
     }
 }
@@ -490,6 +509,8 @@ fn new_row(id: &str, rule: &Rule, key: String, now: Timestamp) -> ReactionRow {
         approved: None,
         decided_by: None,
         messages: 0,
+        part: None,
+        parent: None,
     }
 }
 

@@ -3,11 +3,10 @@
 use super::*;
 use crate::message::Topic;
 use crate::rules::file;
-use crate::rules::site::Site;
-use handler_api::Plan;
+use handler_api::{Failure, Plan};
 use serde_json::json;
 
-const SITE: &str = r#"
+pub(super) const SITE: &str = r#"
 version: 1
 handlers:
   map: { exec: /bin/true }
@@ -34,21 +33,21 @@ rules:
     with: { reaction: "{{msg.reaction}}" }
 "#;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).expect("in range")
 }
 
-fn site() -> Site {
-    file::load_str("rules.yaml", SITE, std::path::Path::new("/")).expect("a good site")
+pub(super) fn core() -> Core {
+    core_of(SITE)
 }
 
-fn core() -> Core {
-    let site = site();
+pub(super) fn core_of(yaml: &str) -> Core {
+    let site = file::load_str("rules.yaml", yaml, std::path::Path::new("/")).expect("a good site");
     let handlers = site.handlers.iter().map(|(name, config)| (name.clone(), Arc::new(config.clone()))).collect();
     Core::new(Arc::new(Rules::new(site.rules)), handlers, false, 1)
 }
 
-fn message(id: &str, topic: &str, body: serde_json::Value) -> Message {
+pub(super) fn message(id: &str, topic: &str, body: serde_json::Value) -> Message {
     Message {
         id: id.into(),
         topic: Topic::new(topic).expect("a topic"),
@@ -60,11 +59,11 @@ fn message(id: &str, topic: &str, body: serde_json::Value) -> Message {
     }
 }
 
-fn update(id: &str, user: &str) -> Message {
+pub(super) fn update(id: &str, user: &str) -> Message {
     message(id, "org.example.user.update", json!({"user": user, "fields": ["email"]}))
 }
 
-fn arrive(core: &mut Core, now: Timestamp, messages: Vec<Message>) -> Turn {
+pub(super) fn arrive(core: &mut Core, now: Timestamp, messages: Vec<Message>) -> Turn {
     let mut turn = Turn::default();
     let batch = messages
         .into_iter()
@@ -75,19 +74,19 @@ fn arrive(core: &mut Core, now: Timestamp, messages: Vec<Message>) -> Turn {
     turn
 }
 
-fn change(action: &str, target: &str) -> Change {
+pub(super) fn change(action: &str, target: &str) -> Change {
     serde_json::from_value(json!({"action": action, "target": target, "after": 1})).expect("a change")
 }
 
 /// The only run that a turn starts, planning or applying.
-fn only_run(turn: &Turn) -> Run {
+pub(super) fn only_run(turn: &Turn) -> Run {
     match turn.acts.as_slice() {
         [Act::Plan(run) | Act::Apply(run, _)] => (**run).clone(),
         acts => panic!("{acts:?}"),
     }
 }
 
-fn rows(turn: &Turn) -> Vec<ReactionRow> {
+pub(super) fn rows(turn: &Turn) -> Vec<ReactionRow> {
     let row = |entry: &Entry| match entry {
         Entry::Update(row) | Entry::Reaction(row, _) => Some((**row).clone()),
         _ => None,
@@ -95,25 +94,25 @@ fn rows(turn: &Turn) -> Vec<ReactionRow> {
     turn.entries.iter().filter_map(row).collect()
 }
 
-fn last_state(turn: &Turn, id: &str) -> State {
+pub(super) fn last_state(turn: &Turn, id: &str) -> State {
     rows(turn).into_iter().rev().find(|row| row.id == id).map(|row| row.state).expect("an entry of it")
 }
 
-fn planned(core: &mut Core, now: Timestamp, run: Run, plan: Result<Vec<Change>, Failure>) -> Turn {
+pub(super) fn planned(core: &mut Core, now: Timestamp, run: Run, plan: Result<Vec<Change>, Failure>) -> Turn {
     let mut turn = Turn::default();
     core.planned(now, run, plan.map(Plan::from), &mut turn);
     core.start(now, 16, &mut turn);
     turn
 }
 
-fn applied(core: &mut Core, now: Timestamp, run: &Run, result: Applied) -> Turn {
+pub(super) fn applied(core: &mut Core, now: Timestamp, run: &Run, result: impl Into<Applied>) -> Turn {
     let mut turn = Turn::default();
-    core.applied(now, run, result, &mut turn);
+    core.applied(now, run, result.into(), &mut turn);
     core.start(now, 16, &mut turn);
     turn
 }
 
-fn down() -> Failure {
+pub(super) fn down() -> Failure {
     Failure::Retry { message: "server: connection refused".into(), hint: None, after: None }
 }
 

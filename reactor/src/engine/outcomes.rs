@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::redact::redacted;
+use super::parts::goes_on;
 use super::{Act, Applied, Core, Run, Turn};
 use crate::guard::{self, Verdict};
 use crate::journal::{Entry, State};
@@ -18,7 +19,7 @@ use crate::trust::Verified;
 pub const RETRY_REASON_BYTES_MAX: usize = 400;
 
 /// As much of it as fits, in whole characters.
-fn beginning(reason: &str) -> &str {
+pub(super) fn beginning(reason: &str) -> &str {
     let most = reason.len().min(RETRY_REASON_BYTES_MAX);
     let end = (0..=most).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
     &reason[..end]
@@ -28,11 +29,14 @@ impl Core {
     /// A plan has come back, or could not be made.
     pub fn planned(&mut self, now: Timestamp, run: Run, result: Result<Plan, Failure>, turn: &mut Turn) {
         let id = run.id.clone();
-        let Some(live) = self.live.get_mut(&id) else { return };
-        let Plan { changes: plan, .. } = match result {
+        if !self.live.contains_key(&id) {
+            return;
+        }
+        let Plan { changes: plan, notes } = match result {
             Ok(plan) => plan,
             Err(failure) => return self.missed(now, &run, failure, turn),
         };
+        self.tell_notes(now, &id, &notes, turn);
         // What counts is what people want now, not what they wanted when it began.
         let rule = match self.rules.rule(&run.rule.name) {
             _ if self.draining => return self.put_off(now, &id, "the daemon is stopping", turn),
@@ -42,6 +46,7 @@ impl Core {
             Some(rule) if rule.handler == run.rule.handler => rule.clone(),
             _ => return self.put_off(now, &id, "its rule was changed while it was planned", turn),
         };
+        let Some(live) = self.live.get_mut(&id) else { return };
         let seen: Vec<Change> = plan.iter().map(redacted).collect();
         let verdict = guard::check(&seen, rule.guard, live.row.approved.as_deref());
         let size = guard::size(&seen);
@@ -103,17 +108,23 @@ impl Core {
         turn.entries.push(Entry::ChangeDone { reaction: id.to_owned(), change, at: now });
     }
 
-    /// An apply has ended; a warning (undone though exit 0) goes into the story.
-    pub fn applied(&mut self, now: Timestamp, run: &Run, result: Applied, turn: &mut Turn) {
-        match result {
-            Ok(warning) => {
-                if let Some(warning) = &warning {
-                    tracing::warn!(rule = %run.rule.name, key = %run.key, reaction = run.id, "{warning}");
-                }
-                self.over(now, &run.id, State::Done, warning.as_deref(), None, turn);
-            }
-            Err(failure) => self.missed(now, run, failure, turn),
+    /// An apply has ended; a warning (undone though exit 0) goes into the story. What it left for later goes on by itself.
+    pub fn applied(&mut self, now: Timestamp, run: &Run, applied: Applied, turn: &mut Turn) {
+        self.tell_notes(now, &run.id, &applied.notes, turn);
+        let warning = match applied.result {
+            Ok(warning) => warning,
+            Err(failure) => return self.missed(now, run, failure, turn),
+        };
+        if let Some(why) = self.got_nowhere(&run.id, &applied.left) {
+            return self.missed(now, run, Failure::retry(why), turn);
         }
+        if let Some(warning) = &warning {
+            tracing::warn!(rule = %run.rule.name, key = %run.key, reaction = run.id, "{warning}");
+        }
+        let parts = self.leave(now, run, applied.left, turn);
+        let said: Vec<String> = (parts > 0).then(|| goes_on(parts)).into_iter().chain(warning).collect();
+        let reason = (!said.is_empty()).then(|| said.join("; "));
+        self.over(now, &run.id, State::Done, reason.as_deref(), None, turn);
     }
 
     /// A try has failed: again later, or never.
@@ -143,7 +154,7 @@ impl Core {
         self.lanes.finish(&run.id, Outcome::Again(at));
     }
 
-    fn complain(&mut self, now: Timestamp, run: &Run, reason: &str, hint: Option<&str>, then: &str) {
+    pub(super) fn complain(&mut self, now: Timestamp, run: &Run, reason: &str, hint: Option<&str>, then: &str) {
         if let Some(times) = self.folded.again(now, &run.rule.name, reason) {
             let why = run.rule.why.as_deref();
             tracing::warn!(rule = %run.rule.name, why, key = %run.key, reaction = run.id, times, hint, "{then}: {reason}");
@@ -207,7 +218,7 @@ impl Core {
             body: json!({
                 "reaction": id, "rule": row.rule, "handler": row.handler, "key": row.key, "state": row.state,
                 "attempts": row.attempts, "reason": row.reason, "hint": row.hint, "changes": row.plan.len(),
-                "done": row.done.len(), "messages": live.messages.iter().map(|m| &m.id).collect::<Vec<_>>(),
+                "done": row.done.len(), "later": live.left, "messages": live.messages.iter().map(|m| &m.id).collect::<Vec<_>>(),
             }),
             headers: serde_json::Map::new(),
         });

@@ -6,7 +6,7 @@ use handler_api::{Change, MessageView, Request, protocol};
 use tokio::sync::mpsc;
 
 use super::Input;
-use super::core::Run;
+use super::core::{Applied, Run};
 use crate::message::Message;
 use crate::runner::{Cancel, Runner, Verdict};
 
@@ -38,7 +38,8 @@ pub fn apply(runner: Arc<Runner>, run: Run, plan: Vec<Change>, cancel: Cancel, e
             Verdict::Done => Ok(applied.warning),
             Verdict::Replan(failure) | Verdict::Failed(failure) => Err(failure),
         };
-        let _ = engine.send(Input::Applied(Box::new(run), result)).await;
+        let applied = Applied { result, notes: applied.notes, left: applied.left };
+        let _ = engine.send(Input::Applied(Box::new(run), applied)).await;
     });
 }
 

@@ -28,8 +28,9 @@ macro_rules! journal_contract {
             a_batch_with_a_contradiction_leaves_nothing_behind
             pending_is_what_is_not_final_in_the_order_of_writing
             a_dead_letter_that_is_retried_is_pending_again
+            what_was_left_over_keeps_its_part_when_its_parent_is_forgotten
             messages_join_in_order_and_each_one_once
-            an_update_replaces_all_but_id_created_and_messages
+            an_update_replaces_all_but_what_it_was_made_of
             what_was_done_outlives_the_last_update
             a_new_apply_begins_with_nothing_done
             the_same_line_again_is_folded_into_the_one_before
@@ -76,6 +77,8 @@ pub(crate) fn what_was_written_is_there_after_reopening(open: &Open) {
         approved: Some(vec![change("alias b")]),
         decided_by: Some("root".into()),
         messages: 2,
+        part: Some(json!({"hosts": ["h7"]})),
+        parent: Some("R0".into()),
         ..row("R1")
     };
     let mut journal = open();
@@ -154,6 +157,23 @@ pub(crate) fn a_dead_letter_that_is_retried_is_pending_again(open: &Open) {
     assert_eq!(pending(&*journal)[0].messages, [message("m1")]);
 }
 
+pub(crate) fn what_was_left_over_keeps_its_part_when_its_parent_is_forgotten(open: &Open) {
+    let mut journal = open();
+    journal.write(&reacted("R1", "m1", State::Done, start())).unwrap();
+    let part = Some(json!({"hosts": ["h7"]}));
+    let child = ReactionRow { part: part.clone(), parent: Some("R1".into()), ..row("R2") };
+    journal.write(&[Entry::Reaction(Box::new(child), vec!["m1".into()])]).unwrap();
+    let failed = ReactionRow { state: State::Failed, updated: later(20), ..row("R2") };
+    journal.write(&[Entry::Update(Box::new(failed))]).unwrap();
+    journal.write(&[Entry::Update(Box::new(row("R2")))]).unwrap();
+    assert_eq!(sweep(&mut *journal, later(10), u64::MAX), 0, "its message is still needed");
+    assert_eq!(ids(&*journal, all()), ["R2"]);
+    drop(journal);
+    let found = pending(&*open()).remove(0);
+    assert_eq!((found.reaction.part, found.reaction.parent.as_deref()), (part, Some("R1")));
+    assert_eq!(found.messages, [message("m1")]);
+}
+
 pub(crate) fn messages_join_in_order_and_each_one_once(open: &Open) {
     let mut journal = open();
     journal.write(&reacted("R1", "m5", State::Waiting, start())).unwrap();
@@ -167,10 +187,11 @@ pub(crate) fn messages_join_in_order_and_each_one_once(open: &Open) {
     assert_eq!((found.reaction.messages, found.reaction.not_before), (3, later(2)));
 }
 
-pub(crate) fn an_update_replaces_all_but_id_created_and_messages(open: &Open) {
+pub(crate) fn an_update_replaces_all_but_what_it_was_made_of(open: &Open) {
     let mut journal = open();
     journal.write(&reacted("R1", "m1", State::Waiting, start())).unwrap();
     let new = ReactionRow {
+        id: "R1".into(),
         rule: "renamed".into(),
         handler: "h2".into(),
         key: "k2".into(),
@@ -189,11 +210,12 @@ pub(crate) fn an_update_replaces_all_but_id_created_and_messages(open: &Open) {
         approved: Some(vec![]),
         decided_by: Some("ralph".into()),
         messages: 77,
-        ..row("R1")
+        part: Some(json!({})),
+        parent: Some("R9".into()),
     };
     journal.write(&[Entry::Update(Box::new(new.clone()))]).unwrap();
     let found = list(&*journal, all()).remove(0);
-    assert_eq!(found, ReactionRow { created: start(), messages: 1, ..new });
+    assert_eq!(found, ReactionRow { created: start(), messages: 1, part: None, parent: None, ..new });
     journal.write(&[Entry::Update(Box::new(ReactionRow { done: vec![change("d")], ..row("R1") }))]).unwrap();
     assert_eq!(list(&*journal, all()).remove(0), ReactionRow { messages: 1, done: vec![change("d")], ..row("R1") });
 }

@@ -102,6 +102,10 @@ pub struct ReactionRow {
     pub decided_by: Option<String>,
     /// How many messages led to it.
     pub messages: u32,
+    /// Where it was left over from an apply: its parameters, a JSON object, instead of the rule's `with`.
+    pub part: Option<Value>,
+    /// The reaction whose apply it was left over from; that one may be forgotten earlier.
+    pub parent: Option<ReactionId>,
 }
 
 /// One thing to record. A batch of them is one durable transaction.
@@ -121,8 +125,8 @@ pub enum Entry {
         /// Its new start.
         not_before: Timestamp,
     },
-    /// The row as it is now (state, attempts, plan, reason…). Replaces all but `id`, `created`, `messages`. `done` is
-    /// replaced by what the row has; where that is empty, what was recorded by [`Entry::ChangeDone`] stays, except that
+    /// The row as it is now (state, attempts, plan, reason…). Replaces all but `id`, `created`, `messages`, `part`, `parent`.
+    /// `done` is replaced by what the row has; where that is empty, what was recorded by [`Entry::ChangeDone`] stays, except that
     /// [`State::Applying`] begins a new apply, with nothing done.
     Update(Box<ReactionRow>),
     /// One change was done. Appended to the row's `done`.
@@ -140,8 +144,8 @@ pub enum Entry {
         reaction: ReactionId,
         /// When.
         at: Timestamp,
-        /// One of the pipeline's words: `received`, `joined`, `started`, `planned`, `held`, `approved`, `applying`,
-        /// `done`, `retry`, `failed`, `dropped`, `recovered`.
+        /// One of the pipeline's words: `received`, `joined`, `started`, `planned`, `note`, `held`, `approved`, `applying`,
+        /// `later`, `done`, `retry`, `failed`, `dropped`, `recovered`.
         what: String,
         /// The rest, for people.
         detail: String,

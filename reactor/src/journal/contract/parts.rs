@@ -54,6 +54,8 @@ pub(crate) fn row(id: &str) -> ReactionRow {
         approved: None,
         decided_by: None,
         messages: 0,
+        part: None,
+        parent: None,
     }
 }
 

@@ -13,7 +13,8 @@ use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, 
 use crate::message::{Message, Topic};
 
 const REACTION: &str = "SELECT n, id, rule, handler, key, state, attempts, created, updated, not_before, at_most,
-    params, reason, hint, repeated, plan, approved, decided_by, messages FROM reaction";
+    params, reason, hint, repeated, plan, approved, decided_by, messages, part, parent
+    FROM reaction";
 
 /// Which of these message ids are stored.
 pub(super) fn seen(connection: &Connection, ids: &[&str]) -> Result<HashSet<String>, Fault> {
@@ -110,6 +111,8 @@ fn reaction(row: &Row<'_>) -> Result<ReactionRow, Fault> {
         approved: maybe("approved")?.map(|json| read_json(&json, "reaction.approved")).transpose()?,
         decided_by: maybe("decided_by")?,
         messages: row.get("messages")?,
+        part: maybe("part")?.map(|json| read_json(&json, "reaction.part")).transpose()?,
+        parent: maybe("parent")?,
     })
 }
 

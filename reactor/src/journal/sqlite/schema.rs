@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::fault::Fault;
 
 /// `PRAGMA user_version` n = the first n of these have run. Never change one that was released; add another.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 /// A reaction in one of these states is pending: nothing may forget it.
 macro_rules! pending {
@@ -100,6 +100,13 @@ CREATE TABLE setting (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) WITHOUT ROWID;
+";
+
+/// What an apply leaves for later becomes a reaction of its own: `part` is its parameters, `parent` the id of the reaction
+/// that left it. No foreign key: the parent is forgotten in its own time.
+const SECOND: &str = "
+ALTER TABLE reaction ADD COLUMN part TEXT;
+ALTER TABLE reaction ADD COLUMN parent TEXT;
 ";
 
 /// How long a statement waits for another program's lock, such as a person's `sqlite3`.

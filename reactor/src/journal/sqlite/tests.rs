@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 
 use super::*;
-use crate::journal::State;
 use crate::journal::contract::Open;
 use crate::journal::contract::parts::{counts, message, pending, reacted, row, start, sweep};
+use crate::journal::{ReactionRow, State};
 
 mod contract_tests {
     use super::fresh;
@@ -82,6 +82,37 @@ fn a_journal_of_a_newer_reactor_is_left_alone() {
         let error = error.unwrap_err();
         assert!(error.why.contains("schema version 1000") && error.hint.contains("newer reactor"), "{error}");
     }
+}
+
+#[test]
+fn a_journal_of_version_1_is_brought_up_to_date_and_goes_on() {
+    let directory = TempDir::new().unwrap();
+    place::make_file(directory.path()).unwrap();
+    let old = Connection::open(directory.path().join("journal.db")).unwrap();
+    old.execute_batch(schema::MIGRATIONS[0]).unwrap();
+    old.execute_batch(
+        "PRAGMA user_version = 1;
+         INSERT INTO message (id, topic, sent, bus, signer, body)
+             VALUES ('m1', 'org.example.x', '2026-03-01T12:00:00.000000Z', 'fedora', 's', '{}');
+         INSERT INTO reaction (id, rule, handler, key, state, attempts, created, updated, not_before, messages, repeated,
+                 params, plan)
+             VALUES ('R1', 'r', 'h', 'k', 'waiting', 2, '2026-03-01T12:00:00.000000Z', '2026-03-01T12:00:00.000000Z',
+                 '2026-03-01T12:00:00.000000Z', 1, 0, '{\"user\":\"ralph\"}', '[]');
+         INSERT INTO reaction_message VALUES (1, 1, 1);",
+    )
+    .unwrap();
+    drop(old);
+    let error = SqliteJournal::open_read_only(directory.path()).unwrap_err();
+    assert!(error.why.contains("older schema version 1") && error.hint.contains("restart the daemon"), "{error}");
+    let mut journal = SqliteJournal::open(directory.path()).unwrap();
+    let found = pending(&journal).remove(0);
+    assert_eq!((found.reaction.id.as_str(), found.reaction.attempts, found.messages.len()), ("R1", 2, 1));
+    assert_eq!((found.reaction.part, found.reaction.parent), (None, None));
+    let child = ReactionRow { part: Some(serde_json::json!({"n": 1})), parent: Some("R1".into()), ..row("R2") };
+    journal.write(&[Entry::Reaction(Box::new(child.clone()), vec!["m1".into()])]).unwrap();
+    drop(journal);
+    let again = pending(&SqliteJournal::open(directory.path()).unwrap()).remove(1);
+    assert_eq!(again.reaction, ReactionRow { messages: 1, ..child });
 }
 
 #[test]

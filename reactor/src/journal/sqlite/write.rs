@@ -67,9 +67,9 @@ fn number(tx: &Transaction<'_>, reaction: &str) -> Result<i64, Fault> {
 fn add_reaction(tx: &Transaction<'_>, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {
     tx.prepare_cached(
         "INSERT INTO reaction (id, created, messages, rule, handler, key, state, attempts, updated, not_before, at_most,
-             repeated, reason, hint, decided_by, params, plan, approved)
+             repeated, reason, hint, decided_by, params, plan, approved, part, parent)
          VALUES (:id, :created, 0, :rule, :handler, :key, :state, :attempts, :updated, :not_before, :at_most,
-             :repeated, :reason, :hint, :decided_by, :params, :plan, :approved)",
+             :repeated, :reason, :hint, :decided_by, :params, :plan, :approved, :part, :parent)",
     )?
     .execute(named_params! {
         ":id": row.id,
@@ -89,6 +89,8 @@ fn add_reaction(tx: &Transaction<'_>, row: &ReactionRow, messages: &[String]) ->
         ":params": row.with.as_ref().map(json).transpose()?,
         ":plan": json(&row.plan)?,
         ":approved": row.approved.as_ref().map(json).transpose()?,
+        ":part": row.part.as_ref().map(json).transpose()?,
+        ":parent": row.parent,
     })?;
     let reaction = tx.last_insert_rowid();
     for message in messages {

@@ -1,0 +1,190 @@
+//! Reading the words of a configuration block: unknown ones are errors that say what is allowed. Pure.
+
+use std::time::Duration;
+
+use handler_api::{Failure, ParamType};
+use serde_json::{Map, Value};
+
+/// Longer words, in characters, are no typing mistakes of ours.
+const MISSPELT_CHARS_MAX: usize = 40;
+/// Characters of somebody else's text that a message quotes.
+const QUOTED_CHARS_MAX: usize = 80;
+
+/// One block, whose words are all known.
+pub(crate) struct Words<'a> {
+    source: &'static str,
+    map: &'a Map<String, Value>,
+}
+
+impl<'a> Words<'a> {
+    /// The block `config` of `source`, in which only `allowed` may stand.
+    pub fn read(config: &'a Value, source: &'static str, allowed: &[&str]) -> Result<Self, Failure> {
+        let Some(map) = config.as_object() else {
+            return Err(Failure::permanent(format!(
+                "accounts: {source}: is not a map: {}",
+                quoted(&config.to_string())
+            )));
+        };
+        let unknown: Vec<&str> = map.keys().map(String::as_str).filter(|word| !allowed.contains(word)).collect();
+        if unknown.is_empty() {
+            return Ok(Self { source, map });
+        }
+        Err(unknown_words(&format!("accounts: {source}"), &unknown, allowed))
+    }
+
+    /// The value of a word.
+    pub fn get(&self, word: &str) -> Option<&'a Value> {
+        self.map.get(word).filter(|value| !value.is_null())
+    }
+
+    /// A text that is not empty.
+    pub fn text(&self, word: &str) -> Result<Option<&'a str>, Failure> {
+        match self.get(word) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() && !text.chars().any(char::is_control) => Ok(Some(text)),
+            Some(other) => Err(self.wrong(word, "is not a text of one line", other)),
+        }
+    }
+
+    /// A duration as people write it, at least a second.
+    pub fn duration(&self, word: &str, default: Duration, max: Duration) -> Result<Duration, Failure> {
+        let Some(value) = self.get(word) else { return Ok(default) };
+        let expected = format!("is not a duration from 1s to {}s; write 30s, 5m or 1h", max.as_secs());
+        let read = value.as_str().and_then(duration).filter(|time| (Duration::from_secs(1)..=max).contains(time));
+        read.ok_or_else(|| self.wrong(word, &expected, value))
+    }
+
+    /// A whole number within limits.
+    pub fn number(&self, word: &str, default: u64, min: u64, max: u64) -> Result<u64, Failure> {
+        let Some(value) = self.get(word) else { return Ok(default) };
+        let read = value.as_u64().filter(|number| (min..=max).contains(number));
+        read.ok_or_else(|| self.wrong(word, &format!("is not a whole number from {min} to {max}"), value))
+    }
+
+    /// The failure that says what is wrong with a word's value; `why` goes on after the word.
+    pub fn wrong(&self, word: &str, why: &str, value: &Value) -> Failure {
+        Failure::permanent(format!("accounts: {}: `{word}` {why}: {}", self.source, quoted(&value.to_string())))
+    }
+}
+
+/// The failure for words that are not known in `place`.
+pub(crate) fn unknown_words(place: &str, unknown: &[&str], allowed: &[&str]) -> Failure {
+    let shown: Vec<String> = unknown.iter().map(|word| format!("`{}`", shorten(word))).collect();
+    let verb = if unknown.len() == 1 { "is not a word that is" } else { "are not words that are" };
+    let near: Vec<String> = unknown
+        .iter()
+        .filter_map(|word| did_you_mean(word, allowed.iter().copied()))
+        .map(|near| format!("did you mean `{near}`? "))
+        .collect();
+    Failure::permanent(format!("{place}: {} {verb} known here", shown.join(", "))).hinting(format!(
+        "{}allowed are {}",
+        near.concat(),
+        allowed.join(", ")
+    ))
+}
+
+/// Checks a name that somebody asks about. `what` is `user` or `group`.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Failure> {
+    let wrong = ParamType::Name.check(&Value::String(name.to_owned()));
+    wrong.map_err(|why| Failure::permanent(format!("the {what} that is asked about {why}")))
+}
+
+/// Whether a name from a source may be used.
+pub(crate) fn is_name(name: &str) -> bool {
+    ParamType::Name.check(&Value::String(name.to_owned())).is_ok()
+}
+
+/// The beginning of a text, in quotes and without anything a terminal would act on.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{:?}", shorten(text))
+}
+
+/// The beginning of a text.
+fn shorten(text: &str) -> String {
+    let mut shown: String = text.chars().take(QUOTED_CHARS_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// `30s`, `5m`, `1h`, `250ms`; one number, one unit.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit_ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+/// The candidate that was probably meant by `word`.
+pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word: Vec<char> = word.to_lowercase().chars().take(MISSPELT_CHARS_MAX + 1).collect();
+    if word.len() > MISSPELT_CHARS_MAX {
+        return None;
+    }
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len() <= MISSPELT_CHARS_MAX)
+        .map(|candidate| (edits(&word, &candidate.chars().collect::<Vec<_>>()), candidate))
+        .filter(|(edits, candidate)| *edits <= (candidate.len() / 3).max(1) && *edits < candidate.len())
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many letters must be changed, added or taken away.
+fn edits(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let best = (corner + usize::from(from != to)).min(row[j] + 1).min(row[j + 1] + 1);
+            corner = std::mem::replace(&mut row[j + 1], best);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_mistyped_word_is_named_with_the_one_that_was_meant() {
+        let failure = Words::read(&json!({"yaml": "/x", "timeuot": 3}), "yaml", &["yaml", "timeout"]).err().unwrap();
+        assert!(failure.message().contains("`timeuot`"), "{failure}");
+        assert_eq!(failure.hint(), Some("did you mean `timeout`? allowed are yaml, timeout"));
+        assert_eq!(failure.exit_code(), handler_api::exit::PERMANENT);
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_an_error_and_never_the_default() {
+        let config = json!({"a": 5, "b": "30", "c": "2h", "d": "0s", "e": 0, "f": "x\ny"});
+        let words = Words::read(&config, "yaml", &["a", "b", "c", "d", "e", "f", "g"]).unwrap();
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+        for word in ["a", "b", "c", "d"] {
+            assert!(words.duration(word, second, hour).is_err(), "{word}");
+        }
+        assert_eq!(words.duration("g", second, hour).unwrap(), second);
+        assert!(words.text("a").is_err() && words.text("f").is_err() && words.text("g").unwrap().is_none());
+        assert!(words.number("e", 5, 1, 9).is_err() && words.number("b", 5, 1, 9).is_err());
+        assert_eq!(words.number("a", 1, 1, 9).unwrap(), 5);
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
+        for wrong in ["", "s", "30", "-3s", "1.5s", "1h30m", "99999999999999999999h", "18446744073709551615h"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
+}
