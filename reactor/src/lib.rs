@@ -16,9 +16,11 @@
 //! * [`runner`]: runs handlers, the only place that starts programs
 //! * [`engine`]: the one loop that joins them, and the only place that reads the clock
 //! * [`cli`]: one file a verb
+//! * [`built_in`]: the table of built-in handlers
 //! * [`rehearsal`]: rule tests in virtual time, with the engine's own deciding half
 //! * [`units`]: durations and sizes as people write them
 
+pub mod built_in;
 pub mod bus;
 pub mod cli;
 pub mod engine;

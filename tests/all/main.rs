@@ -2,12 +2,15 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code: what is not there ends the test")]
 
+mod accounts;
 mod fedmsg;
 mod fedmsg_sockets;
 mod journal;
 mod kill;
+mod later;
 mod looks;
 mod publish_tail;
+mod reconcile;
 mod running;
 mod ssh_keys;
 mod trouble;

@@ -4,6 +4,8 @@
 //! * [`process`]: child processes that never outlive the test
 //! * [`daemon`]: the built `reactor`
 //! * [`peers`]: the real Python fedmsg: publisher, consumer, relay
+//! * [`slapd`], [`kdc`], [`fasjson`]: the real servers that know people: OpenLDAP, MIT Kerberos, FASJSON
+//! * [`relay`]: a line that breaks on purpose
 //! * [`pki`]: certificates in fedmsg's layout
 //! * [`sshd`]: a farm of real sshd "hosts", with faults
 //! * [`wait_until`]: instead of sleeping and hoping
@@ -13,9 +15,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code: what is not there ends the test")]
 
 pub mod daemon;
+pub mod fasjson;
+pub mod kdc;
 pub mod peers;
 pub mod pki;
 pub mod process;
+pub mod relay;
+pub mod slapd;
 pub mod sshd;
 
 use std::path::{Path, PathBuf};

@@ -20,6 +20,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
+/// A command whose program the kernel kills when the thread that started it ends, however it ends. For servers, which do not end
+/// with their stdin. It can't be a program that changes its user.
+#[must_use]
+pub fn mortal(program: impl AsRef<OsStr>) -> Command {
+    let mut command = command("/usr/bin/setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Child {

@@ -72,11 +72,9 @@ impl Command {
 
     async fn ask(&self, asked: Vec<String>) -> Result<Roster, Failure> {
         let place = format!("the accounts command `{} … {}`", self.program, asked[0]);
-        let hint = format!(
-            "run it by hand: {} {}",
-            [&[self.program.clone()], &self.args[..]].concat().join(" "),
-            asked.join(" ")
-        );
+        let words: Vec<&str> =
+            [&self.program].into_iter().chain(&self.args).chain(&asked).map(String::as_str).collect();
+        let hint = format!("run it by hand: {}", words.join(" "));
         let failed = |why: String| Failure::retry(format!("{place} {why}")).hinting(shorten(&hint));
         let run = Run {
             program: self.program.clone(),

@@ -79,14 +79,25 @@ fn text(path: &Path) -> Result<String, Failure> {
     if !about.is_file() {
         return Err(failed("it is not a file".into()));
     }
-    let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let mut file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let before = stamp(&file).map_err(|error| failed(error.to_string()))?;
     let mut text = String::new();
-    let read = file.take(YAML_BYTES_MAX + 1).read_to_string(&mut text);
+    let read = file.by_ref().take(YAML_BYTES_MAX + 1).read_to_string(&mut text);
     read.map_err(|error| failed(error.to_string()))?;
     if text.len() as u64 > YAML_BYTES_MAX {
         return Err(failed(format!("it is larger than {YAML_BYTES_MAX} bytes")));
     }
+    // Half of a file that is written in place can look whole.
+    if stamp(&file).map_err(|error| failed(error.to_string()))? != before || text.len() as u64 != before.0 {
+        return Err(failed("it was written to meanwhile".into()));
+    }
     Ok(text)
+}
+
+/// Size and time of the last change of an open file.
+fn stamp(file: &std::fs::File) -> std::io::Result<(u64, std::time::SystemTime)> {
+    let about = file.metadata()?;
+    Ok((about.len(), about.modified()?))
 }
 
 #[cfg(test)]

@@ -121,7 +121,8 @@ pub struct Later {
     pub with: Params,
     /// Why it could not be done now: what failed, on what.
     pub why: String,
-    /// The target of the planned `run` that is thereby accounted for: it is not missed when plan and apply are compared.
+    /// What it is about. Every planned change whose target is this, or begins with this, a colon and a space (`h7: ralph`),
+    /// is thereby accounted for: it is not missed when plan and apply are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The hosts over real ssh: a private sshd on loopback for each test. Needs openssh-server and openssh-client
 //! (`scripts/install-test-deps`).
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +36,8 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A real sshd with its own host key, that lets one key of ours in.
+/// A real sshd with its own host key, that lets one key of ours in. With SHLVL set bash does not read ~/.bashrc, which takes
+/// longer than all else on some machines.
 struct Sshd {
     dir: TempDir,
     port: u16,
@@ -54,7 +56,7 @@ impl Sshd {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nUsePAM no\nStrictModes no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             AuthorizedKeysFile {}\nMaxStartups 100\n{more}\n",
+             AuthorizedKeysFile {}\nMaxStartups 100\nSetEnv SHLVL=2\n{more}\n",
             path("hostkey"),
             path("key.pub")
         );
@@ -351,7 +353,7 @@ async fn a_request_that_is_given_up_leaves_no_answer_for_the_next() {
     }
     assert_eq!(look(&fleet, &host).await.unwrap()["ralph"], Found::File(b"here".to_vec()));
     let many: Vec<String> = (0..20).map(|n| format!("user{n}")).collect();
-    let looks = many.iter().map(|user| async {
+    let looks = many.iter().map(async |user| {
         let who = Who::Only(vec![user.clone()]);
         assert!(fleet.look(&host, &who, "reactor").await.unwrap().contains_key(user));
     });

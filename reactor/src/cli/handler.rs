@@ -14,6 +14,8 @@ use handler_api::{Describe, MessageView, ParamType, Params};
 use serde_json::{Map, Value, json};
 
 use super::{Common, Format, NO, out};
+use crate::built_in;
+use crate::rules::file;
 use crate::rules::site::{HandlerConfig, Place, Program, Secret, TIMEOUT_DEFAULT};
 use crate::runner::contract::{self, Contract, Step};
 use crate::runner::{self, Options, Runner};
@@ -38,7 +40,8 @@ enum What {
     New(NewArgs),
     /// Test that a handler keeps the contract; it is really applied, so point it at a copy
     #[command(after_help = "Example: reactor handler test ./mail-alias --env ALIASES=/tmp/aliases \
-                      --with user=ralph --with address=ralph@example.org")]
+                      --with user=ralph --with address=ralph@example.org
+         reactor handler test --site rules.yaml hosts --with user=ralph")]
     Test(TestArgs),
     /// A built-in handler: NAME VERB, as the daemon starts it.
     #[command(external_subcommand)]
@@ -67,8 +70,12 @@ enum Lang {
 
 #[derive(Debug, Args)]
 struct TestArgs {
-    /// The handler
+    /// The handler: a program, or (with --site) its name there
+    #[arg(value_name = "PROGRAM|NAME")]
     program: PathBuf,
+    /// Take the handler from this site, with its settings, environment and secrets; so can built-in ones be tested
+    #[arg(long, value_name = "FILE|DIR", conflicts_with_all = ["env", "secret"])]
+    site: Vec<PathBuf>,
     /// A parameter; read as the type that the handler declares, a list as JSON
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     with: Vec<(String, String)>,
@@ -107,17 +114,21 @@ pub fn run(args: HandlerArgs, common: &Common) -> anyhow::Result<ExitCode> {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
             runtime.block_on(test(args, common))
         }
-        What::BuiltIn(words) => Ok(built_in(&words)),
+        What::BuiltIn(words) => Ok(run_built_in(&words)),
     }
 }
 
-/// The table of built-in handlers: a new one is one more line.
-fn built_in(words: &[String]) -> ExitCode {
-    // `Some(("ssh-keys", verb)) => handler_api::serve(ssh_keys::Handler::new(), verb)`
-    let name = words.first().map_or("", String::as_str);
-    eprintln!("error: there is no built-in handler `{}`", name.escape_debug());
-    eprintln!("hint: `reactor handler new NAME` writes a handler, `reactor handler test PROGRAM` tests one");
-    ExitCode::from(WRONG_USAGE)
+/// What the daemon starts: the name is the first word, the verb the last; between them are the `args` of the site.
+fn run_built_in(words: &[String]) -> ExitCode {
+    let (name, verb) = (words.first().map_or("", String::as_str), words.last().map_or("", String::as_str));
+    match built_in::find(name) {
+        Some(one) => u8::try_from((one.serve)(verb)).map_or(ExitCode::FAILURE, ExitCode::from),
+        None => {
+            eprintln!("error: there is no built-in handler `{}`", name.escape_debug());
+            eprintln!("hint: `reactor handler new NAME` writes a handler, `reactor handler test PROGRAM` tests one");
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
 }
 
 fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
@@ -188,6 +199,10 @@ fn print_step(step: &Step, format: Format) {
 }
 
 fn handler_config(args: &TestArgs) -> anyhow::Result<HandlerConfig> {
+    if !args.site.is_empty() {
+        let site = file::load(&args.site)?;
+        return Ok(site.handler(&args.program.to_string_lossy()).map_err(anyhow::Error::msg)?.clone());
+    }
     let program = args.program.canonicalize().with_context(|| {
         format!("handler {} can't be tested\nhint: reactor handler new NAME writes one", args.program.display())
     })?;

@@ -9,6 +9,7 @@ pub mod list;
 pub mod plan;
 pub mod print;
 pub mod publish;
+pub mod reconcile;
 pub mod run;
 pub mod schema;
 pub mod status;
@@ -76,6 +77,8 @@ pub enum Verb {
     /// Dry run: which rules match a message and why not, and what each handler would change, as a diff
     #[command(visible_alias = "dry-run")]
     Plan(plan::PlanArgs),
+    /// Compare all that a handler keeps with the source of truth, and show what differs; or mend it
+    Reconcile(reconcile::ReconcileArgs),
     /// Run the rule tests, in virtual time
     Test(test::TestArgs),
     /// Say whether messages are genuine: signer, verdict, reason
@@ -146,6 +149,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Publish(args) => publish::run(&args, common),
         Verb::Tail(args) => tail::run(&args, common),
         Verb::Plan(args) => plan::run(&args, common),
+        Verb::Reconcile(args) => reconcile::run(&args, common),
         Verb::Test(args) => test::run(&args, common),
         Verb::Demo(args) => demo::run(&args, common),
         Verb::Status => status::run(common),

@@ -42,10 +42,21 @@ pub struct PlanArgs {
 }
 
 /// One reaction as it would be.
-struct Would {
-    rule: Arc<Rule>,
-    key: String,
-    messages: Vec<Message>,
+pub(super) struct Would {
+    pub rule: Arc<Rule>,
+    pub key: String,
+    pub messages: Vec<Message>,
+}
+
+/// What came of planning it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is true already.
+    Nothing,
+    /// Something would change.
+    Changes,
+    /// That could not be found out.
+    Unknown,
 }
 
 /// Explains, plans, prints.
@@ -67,8 +78,9 @@ pub fn run(args: &PlanArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let runner = Runner::new(state.path(), runner::Options::default())?;
     let runtime = super::runtime()?;
     for reaction in reactions {
-        fine &= runtime.block_on(plan(&runner, &site, &rules, reaction, common));
+        fine &= runtime.block_on(plan(&runner, &site, &rules, reaction, common)) != Outcome::Unknown;
     }
+    runtime.block_on(runner.close());
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
@@ -125,8 +137,8 @@ fn matched(rules: &Rules, message: &Message, common: &Common, reactions: &mut Ve
     fine
 }
 
-/// Plans one reaction and prints it. False if that was not possible.
-async fn plan(runner: &Runner, site: &Site, rules: &Rules, would: Would, common: &Common) -> bool {
+/// Plans one reaction and prints it.
+pub(super) async fn plan(runner: &Runner, site: &Site, rules: &Rules, would: Would, common: &Common) -> Outcome {
     let messages: Vec<&Message> = would.messages.iter().collect();
     let result = match (rules.params(&would.rule, &messages), site.handlers.get(&*would.rule.handler)) {
         (Err(error), _) => Err((None, Failure::Permanent { message: error.message, hint: error.hint })),
@@ -136,24 +148,24 @@ async fn plan(runner: &Runner, site: &Site, rules: &Rules, would: Would, common:
             .map_err(|failure| (Some(with.clone()), failure))
             .map(|plan| (with, plan)),
     };
+    let outcome = match &result {
+        Ok((_, plan)) if plan.changes.is_empty() => Outcome::Nothing,
+        Ok(_) => Outcome::Changes,
+        Err(_) => Outcome::Unknown,
+    };
     match (common.format, result) {
         (Format::Human, Ok((with, plan))) => {
             tell_head(&would, Some(&with.into()));
             tell(&would.rule, &plan);
-            true
         }
         (Format::Human, Err((with, failure))) => {
             tell_head(&would, with.map(Value::from).as_ref());
             let hint = failure.hint().map(|hint| format!("\n  hint: {}", clean(hint))).unwrap_or_default();
             out(&format!("  can't be planned: {}{hint}", clean(failure.message())));
-            false
         }
-        (Format::Json, result) => {
-            let fine = result.is_ok();
-            out(&as_json(&would, result).to_string());
-            fine
-        }
+        (Format::Json, result) => out(&as_json(&would, result).to_string()),
     }
+    outcome
 }
 
 async fn ask(

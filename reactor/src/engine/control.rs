@@ -16,7 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::core::{Decided, Turn};
+use super::core::{Decided, Reconciling, Turn};
 use super::daemon::Health;
 use super::{Engine, Input};
 use crate::journal::{Answer, Filter, Question, Story};
@@ -71,6 +71,11 @@ pub enum Asked {
     },
     /// Read the rules again.
     Reload,
+    /// Make a handler's `every` rules due now.
+    Reconcile {
+        /// The handler's name in the site, or the name behind `use:`.
+        handler: String,
+    },
 }
 
 /// The answer.
@@ -82,6 +87,9 @@ pub struct Answered {
     /// What could not be done, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrong: Vec<String>,
+    /// To `reconcile`: the reactions that it became.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reconciling>,
     /// To `status`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Value>,
@@ -233,6 +241,12 @@ impl Engine {
             Asked::Pause { rule } => vec![self.core.pause(now, &rule, turn)],
             Asked::Resume { rule } => vec![self.core.resume(&rule, turn)],
             Asked::Reload => vec![self.reload()],
+            Asked::Reconcile { handler } => {
+                return match self.core.reconcile_now(now, &handler, by, turn) {
+                    Ok(reactions) => Answered { reactions, ..Answered::default() },
+                    Err(why) => wrong(why),
+                };
+            }
         };
         let mut answered = Answered::default();
         for one in decided {

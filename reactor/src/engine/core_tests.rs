@@ -300,3 +300,5 @@ fn a_failed_reaction_can_be_brought_back_and_a_waiting_one_dropped() {
 
 #[path = "core_change_tests.rs"]
 mod change_tests;
+#[path = "core_reconcile_tests.rs"]
+mod reconcile_tests;

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::*;
 
 fn testdata() -> PathBuf {
@@ -259,6 +261,21 @@ fn a_built_in_handler_keeps_every_other_word_as_its_own() {
     assert_eq!(serde_json::to_string(&hosts.config).unwrap(), r#"{"hosts":["a","b"],"accounts":{"file":"x"}}"#);
     let text = load(&["ssh-key", "mirror-db"]).diagnostics.to_string();
     assert!(text.contains("did you mean `ssh-key`?"), "{text}");
+}
+
+#[test]
+fn a_text_in_a_built_in_handlers_settings_that_begins_with_a_dot_and_a_slash_is_a_path_beside_the_file() {
+    let text = "version: 1\nhandlers:\n  hosts:\n    use: ssh-keys\n    accounts: { yaml: ./a.yaml, other: a/b }\n    \
+                hosts: { groups: { web: { keys: ./keys.d/%u, hosts: [./x, ../y, .z] } } }\n    block: ./\n  \
+                own: { exec: ./own, config: { file: ./stays } }\n";
+    let site = load_str("rules.yaml", text, Path::new("/site")).unwrap_or_else(|found| panic!("{found}"));
+    let settings = serde_json::to_value(&site.handlers["hosts"].config).unwrap();
+    assert_eq!(settings["accounts"], json!({"yaml": "/site/a.yaml", "other": "a/b"}));
+    assert_eq!(
+        settings["hosts"]["groups"]["web"],
+        json!({"keys": "/site/keys.d/%u", "hosts": ["/site/x", "../y", ".z"]})
+    );
+    assert_eq!(site.handlers["own"].config["file"], json!("./stays"), "a program's `config` is handed over as it is");
 }
 
 #[test]

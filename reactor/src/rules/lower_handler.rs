@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Map;
+use serde_json::{Map, Value as Json};
 
 use super::diagnostics::shown;
 use super::lower::{Fields, Reader};
@@ -15,7 +15,8 @@ use super::words::{EXEC, SECRET, Shape, USE};
 /// Environment variables that reactor sets itself begin with this.
 const OUR_VARIABLES: &str = "REACTOR_";
 
-/// A value of `env` that begins so is a path beside the file, like every other path in it.
+/// A value of `env`, and any text in the settings of a built-in handler, that begins so is a path beside the file, like every
+/// other path in it.
 const BESIDE: &str = "./";
 
 /// One entry of `handlers`.
@@ -54,7 +55,8 @@ fn built_in(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<HandlerC
     let fields = reader.fields(&name.text, node, &USE)?;
     let used = fields.text(reader, "use");
     let common = common(reader, name, &fields);
-    let config: Map<_, _> = fields.others.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect();
+    let mut config: Map<_, _> = fields.others.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect();
+    config.values_mut().for_each(|value| paths_beside(reader, value));
     let used = used?;
     if !reader.built_in.contains(&used) {
         let hint = match did_you_mean(used, reader.built_in.iter().copied()) {
@@ -69,6 +71,17 @@ fn built_in(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<HandlerC
         return None;
     }
     Some(HandlerConfig { program: Program::BuiltIn(used.to_owned()), config, ..common })
+}
+
+/// Makes every text that begins with `./`, however deep it stands, an absolute path. The handler runs in a directory of its
+/// own, so a relative one would mean nothing to it.
+fn paths_beside(reader: &Reader<'_>, value: &mut Json) {
+    match value {
+        Json::String(text) if text.starts_with(BESIDE) => *text = reader.beside(text),
+        Json::Array(items) => items.iter_mut().for_each(|item| paths_beside(reader, item)),
+        Json::Object(map) => map.values_mut().for_each(|item| paths_beside(reader, item)),
+        _ => {}
+    }
 }
 
 /// The words that both kinds have.

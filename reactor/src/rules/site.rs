@@ -108,6 +108,40 @@ pub struct HandlerConfig {
     pub place: Place,
 }
 
+impl Site {
+    /// The handler that a person means: by its name in this site, or by the name behind `use:` where only one has that.
+    ///
+    /// # Errors
+    /// That there is none, or that there are several, and which names there are.
+    pub fn handler(&self, word: &str) -> Result<&HandlerConfig, String> {
+        handler_named(self.handlers.values(), word)
+    }
+}
+
+/// As [`Site::handler`], over any handlers.
+///
+/// # Errors
+/// That there is none, or that there are several, and which names there are.
+pub fn handler_named<'a>(
+    handlers: impl Iterator<Item = &'a HandlerConfig> + Clone,
+    word: &str,
+) -> Result<&'a HandlerConfig, String> {
+    if let Some(found) = handlers.clone().find(|handler| *handler.name == *word) {
+        return Ok(found);
+    }
+    let names = |handlers: &[&HandlerConfig]| handlers.iter().map(|one| &*one.name).collect::<Vec<_>>().join(", ");
+    let used: Vec<_> =
+        handlers.clone().filter(|one| matches!(&one.program, Program::BuiltIn(name) if name == word)).collect();
+    match used[..] {
+        [one] => Ok(one),
+        [] => Err(format!(
+            "there is no handler `{word}` in the site; its handlers are {}",
+            names(&handlers.collect::<Vec<_>>())
+        )),
+        _ => Err(format!("several handlers use `{word}`: {}; name one of them", names(&used))),
+    }
+}
+
 /// What runs for a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -232,8 +266,8 @@ pub enum Mode {
     Apply,
 }
 
-/// The built-in handlers (`use: NAME`).
-pub const BUILT_IN: &[&str] = &[];
+/// The names of the built-in handlers (`use: NAME`); [`crate::built_in`] has what they do.
+pub const BUILT_IN: &[&str] = &["ssh-keys"];
 /// How long one plan or apply may take where the rules file does not say.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// `at_most` where only `quiet` is given: this many times `quiet`.

@@ -226,7 +226,7 @@ pub static USE: Block = Block {
             must(
                 "use",
                 Shape::Text,
-                "the built-in handler; every word that is not listed here is one of its own settings",
+                "the built-in handler; every word that is not listed here is one of its own settings; a text in those that begins with ./ is a path beside this file",
             ),
             word(
                 "env",

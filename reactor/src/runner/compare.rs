@@ -1,6 +1,6 @@
 //! What was planned against what was done. No IO.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use handler_api::{Action, Change, Later};
 
@@ -16,8 +16,8 @@ pub(super) struct Difference {
     pub unplanned: Vec<String>,
 }
 
-/// Compares by action and target; each as often as it occurs. A planned `run` that is not done, but left for later, is
-/// accounted for.
+/// Compares by action and target; each as often as it occurs. What was not done, but left for later, is accounted for: all
+/// changes to that target, and those whose target begins with it, a colon and a space.
 pub(super) fn compare(planned: &[Change], done: &[Change], later: &[Later]) -> Difference {
     let mut balance: BTreeMap<(Action, &str), i64> = BTreeMap::new();
     for change in planned {
@@ -26,16 +26,19 @@ pub(super) fn compare(planned: &[Change], done: &[Change], later: &[Later]) -> D
     for change in done {
         *balance.entry((change.action, &change.target)).or_default() -= 1;
     }
-    for target in later.iter().filter_map(|later| later.target.as_deref()) {
-        if let Some(undone @ 1..) = balance.get_mut(&(Action::Run, target)) {
-            *undone -= 1;
-        }
-    }
+    let targets: HashSet<&str> = later.iter().filter_map(|later| later.target.as_deref()).collect();
+    let is_left = |target: &str| {
+        targets.contains(target) || target.match_indices(": ").any(|(at, _)| targets.contains(&target[..at]))
+    };
     let pick = |sign: i64| {
-        let picked = balance.iter().filter(move |(_, balance)| **balance * sign > 0);
-        picked.map(|((action, target), _)| format!("{} {}", word(*action), super::hearing::clean(target))).collect()
+        let picked = balance.iter().filter(move |(_, balance)| **balance * sign > 0).map(|(change, _)| *change);
+        picked.filter(|(_, target)| sign < 0 || !is_left(target)).map(named).collect()
     };
     Difference { undone: pick(1), unplanned: pick(-1) }
+}
+
+fn named((action, target): (Action, &str)) -> String {
+    format!("{} {}", word(action), super::hearing::clean(target))
 }
 
 /// The first few, and how many more.
@@ -76,14 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_left_for_later_is_accounted_for_and_nothing_else_is() {
-        let run = |target: &str| serde_json::from_value(json!({"action": "run", "target": target})).unwrap();
+    fn what_is_left_for_later_is_accounted_for_by_its_target_and_what_is_below_it() {
         let later =
             |target: &str| serde_json::from_value(json!({"key": "k", "why": "down", "target": target})).unwrap();
-        let planned: Vec<Change> = vec![run("h1"), run("h7"), run("h8"), changes(&["x"]).remove(0)];
-        let difference = compare(&planned, &[run("h1")], &[later("h7"), later("h1"), later("x"), later("other")]);
-        assert_eq!(difference.undone, ["delete x", "run h8"]);
-        assert!(difference.unplanned.is_empty(), "{difference:?}");
+        let planned = changes(&["h1", "h7", "h7: ralph: key 1", "h7: toshio", "h70", "h70: ralph", "h8: h7"]);
+        let difference = compare(&planned, &changes(&["h1", "h7"]), &[later("h7"), later("other")]);
+        assert_eq!(difference.undone, ["delete h70", "delete h70: ralph", "delete h8: h7"]);
+        let difference = compare(&planned[..1], &changes(&["h1", "h7"]), &[later("h7")]);
+        assert_eq!(difference.unplanned, ["delete h7"], "what was done unplanned is never accounted for");
     }
 
     #[test]

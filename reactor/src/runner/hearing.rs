@@ -97,8 +97,7 @@ impl Hearing {
                     .hinting("split the rule's key, so that each reaction looks at less"))
             }
             Line::Later(later) => {
-                let (why, target) = (clean(&later.why), later.target.map(|target| clean(&target)));
-                self.later.push(Later { why, target, ..later });
+                self.later.push(Later { why: clean(&later.why), ..later });
                 Ok(None)
             }
             Line::Note(note) => {

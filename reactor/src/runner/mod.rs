@@ -36,6 +36,7 @@ use handler_api::{Action, Change, Describe, Failure, Later, Plan, Request, exit,
 use serde_json::Map;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use crate::built_in;
 use crate::rules::site::{HandlerConfig, Program, Secret};
 pub use exec::OnChange;
 use hearing::{Exit, Hearing};
@@ -213,7 +214,7 @@ impl Runner {
     /// What the handler says of itself; asked again when its file, or its entry in the rules file, changed.
     ///
     /// # Errors
-    /// [`Failure::Permanent`] when it does not speak version 1 or can't be started at all.
+    /// [`Failure::Permanent`] when it does not speak version 1, can't be started at all, or (a built-in one) has wrong settings.
     pub async fn describe(&self, handler: &HandlerConfig) -> Result<Arc<Describe>, Failure> {
         let now = stamp(self.program(handler));
         if let Some(known) = self.described.lock().unwrap_or_else(PoisonError::into_inner).get(&handler.name)
@@ -222,6 +223,12 @@ impl Runner {
             && known.handler == *handler
         {
             return Ok(Arc::clone(&known.describe));
+        }
+        if let Program::BuiltIn(name) = &handler.program {
+            let wrong = |failure: Failure| {
+                about(handler, "settings", failure.hinting(format!("handlers/{name}/README.md has its words")))
+            };
+            built_in::check(name, &handler.config).map_err(wrong)?;
         }
         let describe =
             Arc::new(self.ask_describe(handler).await.map_err(|failure| about(handler, "describe", failure))?);

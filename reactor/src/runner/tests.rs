@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod contract;
+mod later;
 mod leftover;
 mod limits;
 mod serve;

@@ -23,19 +23,22 @@ pub(super) enum Reply {
 pub(super) fn reply(answer: &Answer, about: impl Fn(&Value) -> bool) -> Result<Reply, String> {
     let is_json = answer.content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
     let body = serde_json::from_slice::<Value>(&answer.body).ok().filter(|body| is_json && body.is_object());
-    let said = || {
-        let message = body.as_ref().and_then(|body| body["message"].as_str()).map(str::to_owned);
-        let text = message.unwrap_or_else(|| String::from_utf8_lossy(&answer.body).into_owned());
-        if text.trim().is_empty() { String::from("nothing") } else { quoted(text.trim()) }
-    };
-    match (answer.status, &body) {
-        (200, Some(body)) => Ok(Reply::Found(body.clone())),
-        (200, None) => Err(format!("the answer is not a JSON object ({}): {}", quoted(&answer.content_type), said())),
-        (404, Some(found)) if found["message"].is_string() && about(found) => Ok(Reply::NotThere),
-        (404, _) => Err(format!("the 404 is not FASJSON's own \"not found\" for this: {}", said())),
-        (401, _) => Err(format!("it wants us to log in (401): {}; see `kerberos` of the accounts block", said())),
-        (status, _) => Err(format!("HTTP status {status}: {}", said())),
+    let said = said(answer, body.as_ref());
+    match (answer.status, body) {
+        (200, Some(body)) => Ok(Reply::Found(body)),
+        (200, None) => Err(format!("the answer is not a JSON object ({}): {said}", quoted(&answer.content_type))),
+        (404, Some(body)) if body["message"].is_string() && about(&body) => Ok(Reply::NotThere),
+        (404, _) => Err(format!("the 404 is not FASJSON's own \"not found\" for this: {said}")),
+        (401, _) => Err(format!("it does not know who we are (401): {said}; see `kerberos` of the accounts block")),
+        (status, _) => Err(format!("HTTP status {status}: {said}")),
     }
+}
+
+/// The beginning of what an answer says, for people.
+fn said(answer: &Answer, body: Option<&Value>) -> String {
+    let message = body.and_then(|body| body["message"].as_str());
+    let text = message.map_or_else(|| String::from_utf8_lossy(&answer.body), Into::into);
+    if text.trim().is_empty() { "nothing".into() } else { quoted(text.trim()) }
 }
 
 impl Reply {

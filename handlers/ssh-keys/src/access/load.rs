@@ -55,6 +55,10 @@ async fn file(path: &Path) -> Result<Inventory, Failure> {
         return Err(failed(&format!("it is larger than {INVENTORY_BYTES_MAX} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8"))?;
+    // Cut short, YAML is often YAML still, with fewer people in its last list.
+    if !text.is_empty() && !text.ends_with(['\n', '}']) {
+        return Err(failed("its last line has no end; is it still being written? Otherwise end it with a newline"));
+    }
     from_yaml(&text, path)
 }
 

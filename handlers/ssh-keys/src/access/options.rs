@@ -1,6 +1,8 @@
 //! The options in front of a key: those of sshd(8), AUTHORIZED_KEYS FILE FORMAT. A key whose options sshd does not
 //! understand is no key to it, and somebody is locked out: so they are checked here.
 
+use std::net::IpAddr;
+
 use crate::config::words::{cut, did_you_mean};
 use crate::keys::is_shown;
 
@@ -111,7 +113,7 @@ fn value(option: &str) -> Result<String, String> {
 fn check_value(name: &str, text: &str) -> Result<(), String> {
     let fits = match name {
         "command" => true,
-        "from" => !text.contains(' ') && text.split(',').all(|pattern| !pattern.is_empty()),
+        "from" => text.split(',').all(is_from),
         "environment" => text.split_once('=').is_some_and(|(name, _)| is_variable(name)),
         "expiry-time" => is_time(text),
         "permitlisten" => is_port(text) || is_host_port(text),
@@ -119,7 +121,7 @@ fn check_value(name: &str, text: &str) -> Result<(), String> {
         _ => text == "any" || text.parse::<u16>().is_ok(),
     };
     let wanted = match name {
-        "from" => "is not a list of patterns, with commas and without spaces",
+        "from" => "is not a list of patterns or NETWORK/BITS, with commas and without spaces",
         "environment" => "is not NAME=value",
         "expiry-time" => "is not a time such as 20271231 or 202712312359Z",
         "permitlisten" => "is not [HOST:]PORT",
@@ -131,6 +133,18 @@ fn check_value(name: &str, text: &str) -> Result<(), String> {
 
 fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// sshd takes a list for nobody if one network in it is wrong, also one with bits behind its mask.
+fn is_from(pattern: &str) -> bool {
+    let bare = pattern.strip_prefix('!').unwrap_or(pattern);
+    let Some((address, bits)) = bare.split_once('/') else { return !bare.is_empty() && !bare.contains(' ') };
+    let (Ok(address), Ok(bits)) = (address.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    let (number, all) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    bits <= all && number.checked_shl(bits).unwrap_or(0) == 0
 }
 
 fn is_port(text: &str) -> bool {

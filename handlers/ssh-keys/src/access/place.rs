@@ -19,7 +19,7 @@ pub(super) fn read(pattern: &str) -> Result<Place, String> {
     let Some(rest) = pattern.strip_prefix("%h/").or_else(|| pattern.strip_prefix('/')) else {
         return wrong(&format!("it must begin with `/` or `%h/`; {FORMS}"));
     };
-    if let Some(odd) = pattern.chars().find(|c| !(c.is_ascii_alphanumeric() || "/._-+@:,=%".contains(*c))) {
+    if let Some(odd) = pattern.chars().find(|c| !(c.is_alphanumeric() || "/._-+@:,=% ".contains(*c))) {
         return wrong(&format!("{odd:?} can't stand in it; sshd_config and shells would take it for something else"));
     }
     if rest.split('/').any(|part| matches!(part, "" | "." | "..") || part.starts_with('-')) {
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_directory_of_roots_or_a_file_of_the_users() {
-        for directory in ["/etc/ssh/authorized_keys.d/%u", "/srv/100%%/%u", "/srv/%%u/%u"] {
+        for directory in ["/etc/ssh/authorized_keys.d/%u", "/srv/100%%/%u", "/srv/%%u/%u", "/home/josé/my site/%u"] {
             assert_eq!(read(directory), Ok(Place::Directory(directory.into())));
         }
         for own in ["%h/.ssh/authorized_keys", "/srv/h1/home/%u/.ssh/authorized_keys", "%h/keys-%u", "/k/a%u/%u"] {
@@ -72,7 +72,10 @@ mod tests {
             ("/etc/./%u", "no part of it"),
             ("/etc/-x/%u", "no part of it"),
             ("/etc/ssh/%u/", "no part of it"),
-            ("/etc/a b/%u", "' ' can't stand in it"),
+            ("/etc/a\tb/%u", "can't stand in it"),
+            ("/etc/\u{202e}/%u", "can't stand in it"),
+            (" /etc/%u", "must begin with"),
+            ("/etc/%u ", "each user needs a file"),
             ("/etc/\n/%u", "can't stand in it"),
             ("/etc/$HOME/%u", "'$' can't stand in it"),
             ("/etc/\"/%u", "can't stand in it"),

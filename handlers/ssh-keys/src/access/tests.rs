@@ -251,6 +251,7 @@ fn options_are_those_of_sshd() {
         r#"command="a, b = c""#,
         r#"command="echo \"x\" \y""#,
         r#"from="*.example.org,!bad,10.0.0.0/8""#,
+        r#"from="0.0.0.0/0,::/0,2001:db8::/32,192.0.2.7/32,10.128.0.0/9""#,
         r#"environment="LANG=C""#,
         r#"expiry-time="20271231""#,
         r#"expiry-time="202712312359Z""#,
@@ -289,6 +290,10 @@ fn options_are_those_of_sshd() {
         ("permitopen=\"a:0\"", "is not HOST:PORT"),
         ("permitlisten=\"::1:80\"", "is not [HOST:]PORT"),
         ("from=\"a b\"", "is not a list of patterns"),
+        ("from=\"10.0.0.1/8\"", "is not a list of patterns"),
+        ("from=\"300.1.1.1/8\"", "is not a list of patterns"),
+        ("from=\"10.0.0.0/33\"", "is not a list of patterns"),
+        ("from=\"a,,b\"", "is not a list of patterns"),
         ("tunnel=\"x\"", "is not the number of a tunnel"),
         ("no-restrict", "is not an option of a key"),
     ] {
@@ -344,4 +349,25 @@ fn ten_thousand_hosts_are_read_quickly() {
     assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
     println!("{HOSTS_MAX} hosts: {:?}", began.elapsed());
     wrong(&text.replace("[host00000", "[more, host00000"), &["there are more than 10000 hosts"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Broken in any way, a file gives sentences on one line, or what it gives is sound in itself.
+    #[test]
+    fn a_broken_file_gives_sentences_or_a_sound_inventory(at in 0..SITE.len(), cut in 0..30_usize, new in "[ -~\n\t\u{e9}\u{0}\u{202e}]{0,12}") {
+        let (Some(before), Some(after)) = (SITE.get(..at), SITE.get(at + cut..)) else { return Ok(()) };
+        match read(&format!("{before}{new}{after}")) {
+            Ok(site) => {
+                prop_assert!(!site.hosts.is_empty());
+                for host in site.hosts.values() {
+                    prop_assert!(host.access.iter().all(|access| options::check(&access.options).is_ok()));
+                    let line = host.options("ralph", &site.groups()).unwrap_or_default();
+                    prop_assert!(!line.contains(char::is_control));
+                }
+            }
+            Err(why) => prop_assert!(!why.contains(|c: char| c.is_control() || c == '\u{202e}'), "{:?}", why),
+        }
+    }
 }

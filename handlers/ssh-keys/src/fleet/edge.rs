@@ -78,9 +78,19 @@ impl Edge {
         (self.limit.as_secs() / 2).clamp(1, 10)
     }
 
-    /// How long what is done for one user may take, in seconds.
+    /// How long a command may take, in seconds.
+    pub fn limit_seconds(&self) -> u64 {
+        self.limit.as_secs()
+    }
+
+    /// How long what is done with one user's rights may take, in seconds: some users hang on purpose, the others go on.
     pub fn user_seconds(&self) -> u64 {
-        (self.limit.as_secs() * 3 / 4).clamp(2, 15)
+        (self.limit.as_secs() / 5).clamp(2, 10)
+    }
+
+    /// How long it is waited for the lock on one user's own directory, in seconds.
+    pub fn user_lock_seconds(&self) -> u64 {
+        self.user_seconds() / 2
     }
 
     /// Runs it and hears it out, whatever its exit code is.

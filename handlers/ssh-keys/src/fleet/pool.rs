@@ -392,3 +392,21 @@ async fn query_kex() -> std::io::Result<String> {
         Err(_) => Err(std::io::Error::other("`ssh -Q kex` does not answer")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_socket_fits_into_the_path_of_a_unix_socket_wherever_we_work() {
+        let short = Path::new("/var/lib/reactor/work/ssh-keys-4711-0/ssh-keys-Ab12Cd");
+        assert_eq!(socket_dir(short).unwrap().0, short);
+        let deep = std::env::current_dir().unwrap().join("d".repeat(60));
+        let (near, other) = socket_dir(&deep).unwrap();
+        assert!(deep.ends_with(&near) && other.is_none(), "by its path from here: {near:?}");
+        let (other, dir) = socket_dir(&Path::new("/elsewhere").join("d".repeat(90))).unwrap();
+        assert!(dir.is_some() && other.as_os_str().len() + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX);
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!(fs::metadata(other).unwrap().mode() & 0o7777, 0o700);
+    }
+}

@@ -104,7 +104,7 @@ pub(super) fn archive(writes: &[&Write]) -> std::io::Result<Vec<u8>> {
         header.set_size(bytes.len() as u64);
         header.set_mode(MODE);
         header.set_entry_type(tar::EntryType::Regular);
-        archive.append_data(&mut header, path, bytes)
+        archive.append_data(&mut header, format!(".reactor-new/{path}"), bytes)
     };
     let [mut absent, mut present, mut gone, mut sums] = [const { String::new() }; 4];
     for Write { user, before, after } in writes {

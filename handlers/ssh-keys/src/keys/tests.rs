@@ -309,3 +309,14 @@ fn whatever_comes_in_only_sound_lines_go_out() {
     assert!(written.len() > 100, "the texts were too broken to say anything: {}", written.len());
     agrees(&written);
 }
+
+/// A middling account system: 2,000 people with three keys each.
+#[test]
+fn six_thousand_keys_are_read_quickly() {
+    let began = std::time::Instant::now();
+    let texts = [MADE[0].clone(), MADE[1].clone(), MADE[RSA].clone()];
+    let keys: usize = (0..2_000).map(|_| read(&texts, &Policy::default()).0.len()).sum();
+    println!("{keys} keys: {:?}", began.elapsed());
+    assert_eq!(keys, 6_000);
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+}

@@ -12,10 +12,12 @@ use crate::trust::demo_pki::DemoPki;
 /// Where the handlers' target stands, from the site's directory.
 pub const ALIASES: &str = "handlers/examples/site/aliases";
 const ACCOUNTS: &str = "handlers/examples/site/accounts";
+/// The accounts of the handler ssh-keys.
+pub const SSH_ACCOUNTS: &str = "handlers/ssh-keys/example/accounts.yaml";
 /// The address in rules.yaml, which becomes one that is free.
 const ADDRESS: &str = "tcp://127.0.0.1:9940";
 
-const FILES: [(&str, &str, u32); 7] = [
+const FILES: [(&str, &str, u32); 10] = [
     ("handlers/examples/mail-alias", include_str!("../../../../handlers/examples/mail-alias"), 0o755),
     ("handlers/examples/host-access", include_str!("../../../../handlers/examples/host-access"), 0o755),
     ("handlers/examples/notice", include_str!("../../../../handlers/examples/notice"), 0o755),
@@ -27,6 +29,17 @@ const FILES: [(&str, &str, u32); 7] = [
         0o644,
     ),
     ("handlers/examples/site/access.d/root-keepers.conf", "+:toshio:ALL\n", 0o644),
+    (SSH_ACCOUNTS, include_str!("../../../../handlers/ssh-keys/example/accounts.yaml"), 0o644),
+    (
+        "handlers/ssh-keys/example/authorized_keys.d/eve",
+        include_str!("../../../../handlers/ssh-keys/example/authorized_keys.d/eve"),
+        0o644,
+    ),
+    (
+        "handlers/ssh-keys/example/authorized_keys.d/toshio",
+        include_str!("../../../../handlers/ssh-keys/example/authorized_keys.d/toshio"),
+        0o644,
+    ),
 ];
 
 /// Writes the site below `dir`, with its bus at `address`.
@@ -49,6 +62,13 @@ fn put(dir: &Path, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
     fs::create_dir_all(parent).with_context(|| format!("{} can't be made", parent.display()))?;
     fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
     Ok(fs::set_permissions(&path, fs::Permissions::from_mode(mode))?)
+}
+
+/// Replaces a text in a file of the site, whole or not at all: a handler may be reading it.
+pub fn replace(dir: &Path, name: &str, old: &str, new: &str) -> anyhow::Result<()> {
+    let (path, beside) = (dir.join(name), dir.join(format!("{name}.new")));
+    fs::write(&beside, fs::read_to_string(&path)?.replace(old, new))?;
+    Ok(fs::rename(&beside, &path)?)
 }
 
 /// One of the many users.

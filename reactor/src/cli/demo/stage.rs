@@ -138,6 +138,11 @@ impl Stage {
         self.wait(what, || Ok(right(&self.rows()?).then_some(())))
     }
 
+    /// Waits until there is such a reaction.
+    pub fn until_row(&self, what: &str, right: impl Fn(&ReactionRow) -> bool) -> anyhow::Result<ReactionRow> {
+        self.wait(what, || Ok(self.rows()?.into_iter().find(|row| right(row))))
+    }
+
     /// Waits until so many messages were refused: reason and topic of each, the oldest first.
     pub fn until_refused(&self, n: usize) -> anyhow::Result<Vec<(String, String)>> {
         self.wait("the refusals", || {

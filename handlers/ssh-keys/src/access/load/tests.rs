@@ -33,6 +33,11 @@ async fn a_file_is_read_and_what_is_wrong_in_it_has_file_and_line() {
     assert_eq!(load(&from).await.unwrap().hosts.len(), 1);
     fs::write(&path, "groups:\n  web: {hosts: [-x], access: [ops]}\n").unwrap();
     assert!(again(load(&from).await).contains(&format!("{shown}:2: `-x` in group `web`")));
+    let whole = "groups:\n  web:\n    hosts: [web01]\n    access:\n      - ops\n      - deployers\n";
+    fs::write(&path, whole).unwrap();
+    assert_eq!(load(&from).await.unwrap().groups().len(), 2);
+    fs::write(&path, &whole[..whole.len() - 2]).unwrap();
+    assert!(again(load(&from).await).contains("still being written"));
     fs::write(&path, "").unwrap();
     assert!(again(load(&from).await).contains("is nothing"), "half-written is not empty");
     fs::write(&path, b"groups: \xff").unwrap();

@@ -1,7 +1,7 @@
 # Makes files in a directory stand there, each whole or not at all. $1 the directory; $2 seconds to wait for its lock.
-# stdin: a tar stream: new/NAME; absent, present, gone: names, one a line; sums: of what must stand there before, and of
-# what is new. sums comes last: a stream that was cut has none.
-need stat tar flock sha256sum sync mv rm mkdir xargs
+# stdin: a tar stream of .reactor-new/: new/NAME; absent, present, gone: names, one a line; sums: of what must stand there
+# before, and of what is new. sums comes last: a stream that was cut has none.
+need stat tar flock sha256sum sync mv rm xargs
 enter "$1"
 echo reactor-answer
 exec 9<. || exit 107
@@ -12,8 +12,8 @@ if [ -e "$own" ] || [ -L "$own" ]; then
 fi
 trap 'rm -rf -- "$own"' EXIT
 trap 'exit 110' HUP INT TERM PIPE
-mkdir -- "$own" || exit 109
-tar -x -f - -C "$own" -p --no-same-owner || exit 111
+# It makes $own.
+tar -x -f - -p --no-same-owner || exit 111
 [ -f "$own/sums" ] || exit 112
 moved=
 while read -r name; do

@@ -1,0 +1,50 @@
+//! The table of built-in handlers: a new one is one more line. Each runs as a child `reactor handler NAME VERB`, as any other
+//! handler does; only its settings are looked at in the process that reads the rules file.
+
+use handler_api::Failure;
+use serde_json::{Map, Value};
+
+/// One built-in handler.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltIn {
+    /// What stands behind `use:`.
+    pub name: &'static str,
+    /// Runs it with this verb; the exit code.
+    pub serve: fn(&str) -> i32,
+    /// Looks at its settings, every word beside `use:`, without asking anybody.
+    pub check: fn(&Map<String, Value>) -> Result<(), Failure>,
+}
+
+/// All of them, in the order of their names. [`crate::rules::site::BUILT_IN`] has the names.
+pub const ALL: &[BuiltIn] = &[BuiltIn {
+    name: "ssh-keys",
+    serve: |verb| handler_api::serve(ssh_keys::SshKeys::new(), verb),
+    check: ssh_keys::check_config,
+}];
+
+/// The one of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static BuiltIn> {
+    ALL.iter().find(|one| one.name == name)
+}
+
+/// Looks at the settings of a built-in handler.
+///
+/// # Errors
+/// What is wrong with them; that there is no such handler.
+pub fn check(name: &str, settings: &Map<String, Value>) -> Result<(), Failure> {
+    let one = find(name).ok_or_else(|| Failure::permanent(format!("there is no built-in handler `{name}`")))?;
+    (one.check)(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::site::BUILT_IN;
+
+    #[test]
+    fn the_rules_know_the_same_names() {
+        assert_eq!(ALL.iter().map(|one| one.name).collect::<Vec<_>>(), BUILT_IN);
+        assert!(check("nosuch", &Map::new()).is_err());
+    }
+}
