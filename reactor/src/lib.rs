@@ -18,7 +18,6 @@
 //! * [`cli`]: one file a verb
 //! * [`built_in`]: the table of built-in handlers
 //! * [`rehearsal`]: rule tests in virtual time, with the engine's own deciding half
-//! * [`units`]: durations and sizes as people write them
 
 pub mod built_in;
 pub mod bus;
@@ -32,4 +31,3 @@ pub mod rehearsal;
 pub mod rules;
 pub mod runner;
 pub mod trust;
-pub mod units;

@@ -312,7 +312,7 @@ fn precision(expect: &Expect) -> usize {
 }
 
 fn mismatch(expect: &Expect, happened: &Happened) -> Vec<String> {
-    use crate::units::show_duration;
+    use handler_api::units::show_duration;
     let mut wrong = Vec::new();
     let mut differ =
         |what: &str, is: String, wanted: String| wrong.push(format!("{what} was {is} instead of {wanted}"));
@@ -347,7 +347,7 @@ impl Happened {
         let with = self.with.as_ref().map(|with| format!(", with {}", Value::from(with.clone()))).unwrap_or_default();
         let failed = self.failed.as_ref().map(|why| format!(", failed: {why}")).unwrap_or_default();
         let held = if self.held { ", held" } else { "" };
-        let at = crate::units::show_duration(self.at);
+        let at = handler_api::units::show_duration(self.at);
         format!("`{}` at {at}, key {}, {} messages{with}{held}{failed}", self.rule, self.key, self.messages)
     }
 }

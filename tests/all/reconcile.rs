@@ -1,6 +1,7 @@
 //! `reactor reconcile`, and a built-in handler from `check` to `apply`: with real files, as child processes of the daemon.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -119,6 +120,46 @@ fn what_the_guard_holds_is_no_success_and_asking_again_finds_the_same_one() {
     }
     assert_eq!(states(dir), ["held"]);
     assert_eq!(fs::read_to_string(dir.join("aliases")).unwrap(), "root: admin@example.org\n");
+}
+
+/// Two hosts; the second is up once there is a file `up`.
+const TWO_HOSTS: &str = r#"#!/bin/bash
+cd "$DIR" || exit 75
+[[ $1 == describe ]] && { echo '{"describe":{"reactor":1,"name":"h","params":{"hosts":"[name]?"}}}'; exit; }
+for host in h1 h2; do
+  [[ -e done.$host ]] && continue
+  if [[ $1 == apply && $host == h2 && ! -e up ]]; then
+    echo '{"later":{"key":"host h2","with":{"hosts":["h2"]},"why":"h2: connection refused","target":"h2"}}'
+    continue
+  fi
+  [[ $1 == apply ]] && touch "done.$host"
+  echo '{"change":{"action":"create","target":"'$host'"}}'
+done
+"#;
+
+#[test]
+fn a_part_that_is_left_for_later_is_told_and_is_no_success() {
+    let scratch = Scratch::new("reconcile-part");
+    let dir = scratch.path();
+    fs::write(dir.join("h"), TWO_HOSTS).expect("the handler");
+    fs::set_permissions(dir.join("h"), fs::Permissions::from_mode(0o755)).expect("executable");
+    let site = "version: 1\nbus: { b: { fedmsg: ['tcp://127.0.0.1:9'] } }\nhandlers: { hosts: { exec: ./h, env: { DIR: ./ } } }\n\
+                rules: [{ name: nightly, on: { every: 1d }, do: hosts, retry: { wait: 1s, up_to: 1s } }]\n";
+    fs::write(dir.join("rules.yaml"), site).expect("the site");
+    fs::write(dir.join("up"), "").unwrap();
+    let _daemon = start(dir);
+    wait_until("the first reconcile", SOON, || states(dir) == ["done"]);
+    for file in ["up", "done.h1", "done.h2"] {
+        fs::remove_file(dir.join(file)).unwrap();
+    }
+    let output = reactor_output(dir, &["reconcile", "hosts", "--apply"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("not done yet: [host h2] is waiting"), "{}", said(&output));
+    assert!(dir.join("done.h1").exists());
+    fs::write(dir.join("up"), "").unwrap();
+    wait_until("the part is done", SOON, || states(dir) == ["done", "done", "done"]);
+    let output = reactor_output(dir, &["reconcile", "hosts", "--apply"]);
+    assert!(output.status.success() && dir.join("done.h2").exists(), "{}", said(&output));
 }
 
 /// A site with the built-in handler ssh-keys over a directory of this machine.

@@ -13,7 +13,7 @@ pub mod command;
 pub mod curl;
 pub mod fasjson;
 pub mod ldap;
-mod program;
+pub mod program;
 mod roster;
 mod words;
 pub mod yaml;
@@ -21,9 +21,10 @@ pub mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::Failure;
+use handler_api::spelling::did_you_mean;
 use serde_json::Value;
 
-use words::{check_name, did_you_mean, is_name, quoted, unknown_words};
+use words::{check_name, is_name, quoted, unknown_words};
 
 /// Most groups that may be asked about at once, and most in `empty_groups`.
 pub const GROUPS_MAX: usize = 1_000;

@@ -27,7 +27,7 @@ const BUSY_WAIT: Duration = Duration::from_millis(5);
 const ENVIRONMENT: [&str; 6] = ["PATH", "LANG", "HOME", "TMPDIR", "REACTOR_SECRETS", "REACTOR_STATE"];
 
 /// What to run.
-pub(crate) struct Run {
+pub struct Run {
     /// The program; searched in `PATH` if it has no slash.
     pub program: String,
     /// Its arguments. Nothing secret: everybody on the machine can read them.
@@ -43,7 +43,7 @@ pub(crate) struct Run {
 }
 
 /// A program that has ended by itself.
-pub(crate) struct Ended {
+pub struct Ended {
     /// All that it printed.
     pub stdout: Vec<u8>,
     /// The end of what it said on stderr, in one line, fit to show.
@@ -53,7 +53,7 @@ pub(crate) struct Ended {
 }
 
 /// Why there is no [`Ended`]. Its text is the end of a sentence that begins with the program.
-pub(crate) enum Trouble {
+pub enum Trouble {
     /// It could not be started, or its pipes broke.
     Io(io::Error),
     /// It printed more than it may; the limit in bytes.
@@ -82,7 +82,7 @@ impl From<io::Error> for Trouble {
 }
 
 /// Runs it. Dropped = the whole group is killed.
-pub(crate) async fn run(run: Run) -> Result<Ended, Trouble> {
+pub async fn run(run: Run) -> Result<Ended, Trouble> {
     let timeout = run.timeout;
     let stderr = Tail::default();
     match tokio::time::timeout(timeout, to_its_end(run, &stderr)).await {

@@ -13,10 +13,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use handler_api::Failure;
+use handler_api::spelling::did_you_mean;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::words::{did_you_mean, is_name, quoted};
+use crate::words::{is_name, quoted};
 use crate::{Account, Members, Notes};
 
 /// Most people, most groups, most members of one group.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use handler_api::spelling::did_you_mean;
+use handler_api::units::parse_duration;
 use handler_api::{Failure, ParamType};
 use serde_json::{Map, Value};
 
-/// Longer words, in characters, are no typing mistakes of ours.
-const MISSPELT_CHARS_MAX: usize = 40;
 /// Characters of somebody else's text that a message quotes.
 const QUOTED_CHARS_MAX: usize = 80;
 
@@ -50,7 +50,10 @@ impl<'a> Words<'a> {
     pub fn duration(&self, word: &str, default: Duration, max: Duration) -> Result<Duration, Failure> {
         let Some(value) = self.get(word) else { return Ok(default) };
         let expected = format!("is not a duration from 1s to {}s; write 30s, 5m or 1h", max.as_secs());
-        let read = value.as_str().and_then(duration).filter(|time| (Duration::from_secs(1)..=max).contains(time));
+        let read = value
+            .as_str()
+            .and_then(|text| parse_duration(text).ok())
+            .filter(|time| (Duration::from_secs(1)..=max).contains(time));
         read.ok_or_else(|| self.wrong(word, &expected, value))
     }
 
@@ -108,49 +111,6 @@ fn shorten(text: &str) -> String {
     shown
 }
 
-/// `30s`, `5m`, `1h`, `250ms`; one number, one unit.
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit_ms = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.checked_mul(unit_ms).map(Duration::from_millis)
-}
-
-/// The candidate that was probably meant by `word`.
-pub(crate) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.to_lowercase().chars().take(MISSPELT_CHARS_MAX + 1).collect();
-    if word.len() > MISSPELT_CHARS_MAX {
-        return None;
-    }
-    candidates
-        .into_iter()
-        .filter(|candidate| candidate.len() <= MISSPELT_CHARS_MAX)
-        .map(|candidate| (edits(&word, &candidate.chars().collect::<Vec<_>>()), candidate))
-        .filter(|(edits, candidate)| *edits <= (candidate.len() / 3).max(1) && *edits < candidate.len())
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, candidate)| candidate)
-}
-
-/// How many letters must be changed, added or taken away.
-fn edits(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut corner = i;
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let best = (corner + usize::from(from != to)).min(row[j] + 1).min(row[j + 1] + 1);
-            corner = std::mem::replace(&mut row[j + 1], best);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -177,14 +137,5 @@ mod tests {
         assert!(words.text("a").is_err() && words.text("f").is_err() && words.text("g").unwrap().is_none());
         assert!(words.number("e", 5, 1, 9).is_err() && words.number("b", 5, 1, 9).is_err());
         assert_eq!(words.number("a", 1, 1, 9).unwrap(), 5);
-    }
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(duration("30s"), Some(Duration::from_secs(30)));
-        assert_eq!(duration("5m"), Some(Duration::from_secs(300)));
-        for wrong in ["", "s", "30", "-3s", "1.5s", "1h30m", "99999999999999999999h", "18446744073709551615h"] {
-            assert_eq!(duration(wrong), None, "{wrong}");
-        }
     }
 }

@@ -9,12 +9,16 @@
 //! * [`serve`]: the main loop of a handler written in Rust: [`Handler`], [`serve()`]
 //! * [`params`]: typed parameters, checked before a handler sees them
 //! * [`limits`]: every maximum, with its name and unit
+//! * [`units`]: durations as people write them; [`spelling`]: "did you mean". The daemon and its handlers read the same
+//!   rules file, so they read it alike
 
 pub mod limits;
 pub mod line;
 pub mod params;
 pub mod protocol;
 pub mod serve;
+pub mod spelling;
+pub mod units;
 
 pub use line::{Answer, Line};
 pub use params::{ParamType, Params};

@@ -382,7 +382,7 @@ mod tests {
             Toy.describe()
         }
 
-        async fn plan(&self, _: &Request) -> Result<Vec<Change>, Failure> {
+        async fn plan(&self, _: &Request) -> Result<Plan, Failure> {
             struct Request(mpsc::UnboundedSender<&'static str>);
             impl Drop for Request {
                 fn drop(&mut self) {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use handler_api::spelling::did_you_mean;
 use handler_api::{Failure, ParamType};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -211,7 +212,7 @@ fn policy(node: &Node, problems: &mut Problems) -> Option<Policy> {
         if let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.word() == word) {
             kinds.insert(kind);
         } else {
-            let hint = words::did_you_mean(word, &known)
+            let hint = did_you_mean(word, known.iter().copied())
                 .map_or_else(|| format!("they are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
             problems.add(0, format!("`{}` is not a type of key that can be taken; {hint}", words::cut(word)));
         }

@@ -135,7 +135,7 @@ impl Fleet {
     }
 
     /// Ends the login sessions of these users: those of systemd-logind, and what sshd runs for them. Never root's, nor
-    /// those of whoever we log in as. What a user left running in the background stays where there is no systemd.
+    /// those of whoever we log in as. What a user detached from its session stays where there is no systemd.
     ///
     /// # Errors
     /// When the host can't be asked.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use shown::shown;
 
 use line::{Line, Skip};
-pub(crate) use line::{clean, is_shown};
+pub(crate) use line::is_shown;
 
 /// Most keys of one user that are taken. The order of the account system does not count: it may change.
 pub const KEYS_MAX: usize = 100;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ssh_keys::access::{Host, Place, Reach};
@@ -118,6 +119,21 @@ impl Sshd {
         }
     }
 
+    /// The same server under so many names.
+    fn aliases(&self, count: usize) -> Vec<String> {
+        let public = fs::read_to_string(self.path("hostkey.pub")).unwrap();
+        let names: Vec<String> = (0..count).map(|n| format!("alias{n}")).collect();
+        let mut config = fs::read_to_string(self.path("ssh_config")).unwrap();
+        let mut known = fs::read_to_string(self.path("known_hosts")).unwrap();
+        for name in &names {
+            config.push_str(&format!("Host {name}\n HostName 127.0.0.1\n HostKeyAlias {name}\n"));
+            known.push_str(&format!("{name} {public}"));
+        }
+        fs::write(self.path("ssh_config"), config).unwrap();
+        fs::write(self.path("known_hosts"), known).unwrap();
+        names
+    }
+
     /// Our masters to this server that run now.
     fn masters(&self) -> Vec<u32> {
         let port = format!("\0-p\0{}\0", self.port);
@@ -193,10 +209,20 @@ async fn a_connection_that_broke_is_made_anew() {
     look(&fleet, &host).await.unwrap();
 
     // The server is started anew: its sessions are gone, and for a moment nobody listens.
-    let pids = run(&["pgrep", "-P", &sshd.server.id().to_string()]);
+    let mut sessions = Vec::new();
+    let mut above = vec![sshd.server.id().to_string()];
+    while let Some(pid) = above.pop() {
+        let output = command("pgrep").args(["-P", &pid]).output().unwrap();
+        let below: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(String::from).collect();
+        sessions.extend(below.clone());
+        above.extend(below);
+    }
     sshd.server.kill().unwrap();
     sshd.server.wait().unwrap();
-    pids.lines().for_each(|pid| kill(pid.parse().unwrap()));
+    for pid in sessions {
+        // Some end with the one above them.
+        let _ = command("kill").args(["-KILL", &pid]).stderr(Stdio::null()).status();
+    }
     until("the master notices", || sshd.masters().is_empty()).await;
     let refused = look(&fleet, &host).await.unwrap_err();
     assert!(refused.kind == TroubleKind::MayPass && refused.message.contains("Connection refused"), "{refused:?}");
@@ -246,9 +272,8 @@ async fn what_ssh_refuses_is_said_with_its_reason_and_a_way_out() {
     assert!(trouble.message.contains("no-such-host.invalid"), "{trouble:?}");
     let trouble = refused(sshd.ssh(), sshd.host_called("-oProxyCommand=touch /tmp/pwned")).await;
     assert!(!Path::new("/tmp/pwned").exists(), "{trouble:?}");
-    for message in [&trouble.message] {
-        assert!(!message.contains(char::is_control) && message.starts_with("host web01: "), "{message:?}");
-    }
+    let message = &trouble.message;
+    assert!(!message.contains(char::is_control) && message.starts_with("host web01: "), "{message:?}");
 }
 
 #[tokio::test]
@@ -320,20 +345,9 @@ async fn a_link_that_dies_in_the_middle_of_a_write_leaves_the_old_files() {
 #[tokio::test]
 async fn idle_connections_are_closed_and_never_more_are_kept_than_allowed() {
     let sshd = Sshd::start("");
-    let names = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
-    // The same server under four names: it listens on one address, so the others are aliases.
-    let public = fs::read_to_string(sshd.path("hostkey.pub")).unwrap();
-    let mut config = fs::read_to_string(sshd.path("ssh_config")).unwrap();
-    for name in &names[1..] {
-        config.push_str(&format!("Host {name}\n HostName 127.0.0.1\n HostKeyAlias {name}\n"));
-    }
-    fs::write(sshd.path("ssh_config"), config).unwrap();
-    let hosts: String = names[1..].iter().map(|name| format!("{name} {public}")).collect();
-    let known = fs::read_to_string(sshd.path("known_hosts")).unwrap() + &hosts;
-    fs::write(sshd.path("known_hosts"), known).unwrap();
-
+    let names = sshd.aliases(4);
     let fleet = Fleet::new(SshConfig { connections_max: 2, keep: Duration::from_secs(2), ..sshd.ssh() });
-    for name in names {
+    for name in &names {
         look(&fleet, &sshd.host_called(name)).await.unwrap();
         // One that was closed may not have been reaped yet.
         until("at most two connections", || sshd.masters().len() <= 2).await;
@@ -361,4 +375,42 @@ async fn a_request_that_is_given_up_leaves_no_answer_for_the_next() {
         look.await;
     }
     assert!(sshd.masters().len() <= 1);
+}
+
+#[tokio::test]
+async fn with_sudo_it_is_sudo_that_says_what_is_wrong() {
+    let sshd = Sshd::start("");
+    let mut host = sshd.host();
+    if let Reach::Ssh { sudo, .. } = &mut host.reach {
+        *sudo = true;
+    }
+    let there = command("sudo").arg("-V").stdout(Stdio::null()).status().is_ok();
+    let looked = look(&Fleet::new(sshd.ssh()), &host).await;
+    if there && run(&["id", "-u"]) == "0" {
+        assert_eq!(looked.unwrap()["ralph"], Found::Absent);
+    } else if let Err(trouble) = looked {
+        let word = if there { "sudo: " } else { "missing: " };
+        assert!(trouble.kind == TroubleKind::Lasting && trouble.message.contains(word), "{trouble:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hosts_are_worked_on_at_once() {
+    let sshd = Sshd::start("");
+    let names = sshd.aliases(30);
+    let fleet = Arc::new(Fleet::new(SshConfig { at_once: 16, connections_max: 100, ..sshd.ssh() }));
+    for round in ["cold", "warm"] {
+        let started = Instant::now();
+        let mut all = tokio::task::JoinSet::new();
+        for name in &names {
+            let (fleet, host) = (Arc::clone(&fleet), sshd.host_called(name));
+            all.spawn(async move { look(&fleet, &host).await });
+        }
+        let found = all.join_all().await;
+        assert!(found.len() == 30 && found.iter().all(Result::is_ok), "{found:?}");
+        println!("30 hosts, {round}: looked at in {:?}", started.elapsed());
+    }
+    assert_eq!(sshd.masters().len(), 30);
+    drop(fleet);
+    until("all masters end", || sshd.masters().is_empty()).await;
 }

@@ -50,6 +50,8 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
         None => scratch.path().to_owned(),
     };
     out(&format!("reactor demo: all of it happens in {}\n", dir.display()));
+    // What others may write to is no place for keys, whatever the umask is here.
+    crate::runner::init();
     let mut stage = Stage::set(&dir, common.verbose > 0)?;
     out("A certificate authority, a signer and a revocation list were made, a fedmsg bus was opened at");
     out(&format!("{}, and `reactor run rules.yaml` was started: the repository's example site.\n", stage.address()));
@@ -175,7 +177,8 @@ fn show(rows: &[ReactionRow]) {
         let messages = if row.messages > 1 { format!(" ({} messages)", row.messages) } else { String::new() };
         out(&format!("   {:<5} {} [{}]{messages}: {}", row.state.word(), row.rule, row.key, summary(&row.plan)));
         for change in &row.plan {
-            out(&format!("         {}", super::print::change(change, super::print::colour())));
+            let text = super::print::change(change, super::print::colour());
+            out(&format!("         {}", text.replace('\n', "\n     ")));
         }
     }
 }

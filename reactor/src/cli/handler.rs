@@ -19,7 +19,7 @@ use crate::rules::file;
 use crate::rules::site::{HandlerConfig, Place, Program, Secret, TIMEOUT_DEFAULT};
 use crate::runner::contract::{self, Contract, Step};
 use crate::runner::{self, Options, Runner};
-use crate::units::parse_duration;
+use handler_api::units::parse_duration;
 
 /// Exit code 2: wrong usage, as clap's own.
 const WRONG_USAGE: u8 = 2;

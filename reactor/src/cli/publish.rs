@@ -15,7 +15,7 @@ use crate::message::{BODY_BYTES_MAX, Topic};
 use crate::rules::file;
 use crate::rules::site::{BusConfig, PublishConfig};
 use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
-use crate::units::{parse_duration, show_duration};
+use handler_api::units::{parse_duration, show_duration};
 
 /// Put a message on a fedmsg bus
 #[derive(Debug, clap::Args)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use handler_api::ParamType;
+use handler_api::limits::LATER_MAX;
 use serde_json::json;
 
 use super::plan::{Outcome, Would, plan};
@@ -37,7 +38,7 @@ const NEVER: Duration = Duration::MAX;
          reactor reconcile ssh-keys --apply
 Without --apply it takes the `with` and the guard of the site's `every:` rule for that handler, and changes nothing.
 Exit code: 0 nothing differs (with --apply: it is mended); 1 something differs, or that can't be found out (with
---apply: it is held or has failed, or is not over yet).")]
+--apply: it is held or has failed, or it or a part of it, such as a host that is down, is not over yet).")]
 pub struct ReconcileArgs {
     /// The handler: its name in the site, or the name of a built-in one
     #[arg(value_name = "HANDLER")]
@@ -150,11 +151,20 @@ fn follow(journal: &SqliteJournal, reaction: &Reconciling, common: &Common) -> a
         std::thread::sleep(Duration::from_millis(LOOK_MS));
     };
     let Some(row) = row else { anyhow::bail!("reaction {} is not in the journal any more", reaction.id) };
+    let left = left_over(journal, &row)?;
     match common.format {
-        Format::Json => out(&serde_json::to_string(&json!({"reaction": row}))?),
-        Format::Human => tell(&row),
+        Format::Json => out(&serde_json::to_string(&json!({"reaction": row, "left": left}))?),
+        Format::Human => tell(&row, &left),
     }
-    Ok(row.state == State::Done)
+    Ok(row.state == State::Done && left.is_empty())
+}
+
+/// What its apply left for later (a host that is down) and is not done.
+fn left_over(journal: &SqliteJournal, of: &ReactionRow) -> anyhow::Result<Vec<ReactionRow>> {
+    let filter = Filter { rule: Some(of.rule.clone()), at_most: LATER_MAX, ..Filter::default() };
+    let Answer::Reactions(rows) = journal.ask(&Question::List(filter))? else { return Ok(Vec::new()) };
+    let is_left = |row: &ReactionRow| row.parent.as_ref() == Some(&of.id) && row.state != State::Done;
+    Ok(rows.into_iter().filter(is_left).collect())
 }
 
 fn row(journal: &SqliteJournal, id: &str) -> anyhow::Result<Option<ReactionRow>> {
@@ -165,7 +175,7 @@ fn row(journal: &SqliteJournal, id: &str) -> anyhow::Result<Option<ReactionRow>>
     }
 }
 
-fn tell(row: &ReactionRow) {
+fn tell(row: &ReactionRow, left: &[ReactionRow]) {
     let shown = if row.state == State::Held || row.state == State::Planned { &row.plan } else { &row.done };
     shown.iter().for_each(|one| out(&format!("  {}", change(one, colour()))));
     let reason = row.reason.as_deref().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
@@ -174,5 +184,9 @@ fn tell(row: &ReactionRow) {
     out(&format!("  {word}{size}{reason}"));
     if let Some(hint) = row.hint.as_deref().filter(|_| row.state != State::Done) {
         out(&format!("  hint: {}", clean(hint)));
+    }
+    for one in left {
+        let why = one.reason.as_deref().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
+        out(&format!("  not done yet: [{}] is {}{why}   (reactor show {})", clean(&one.key), one.state.word(), one.id));
     }
 }

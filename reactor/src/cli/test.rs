@@ -10,7 +10,7 @@ use super::print::clean;
 use super::{Common, Format, NO, out, site_paths};
 use crate::rehearsal::rehearse;
 use crate::rules::file;
-use crate::units::show_duration;
+use handler_api::units::show_duration;
 
 /// Arguments of `test`.
 #[derive(Debug, Args)]

@@ -312,30 +312,6 @@ impl Core {
         self.latest = self.latest.max(now);
     }
 
-    fn reconcile(&mut self, now: Timestamp, turn: &mut Turn) {
-        let is_due =
-            |core: &Self, name: &Arc<str>, every| core.every.get(name).is_none_or(|last| later(*last, every) <= now);
-        let due = self.reconciles.iter().filter(|(rule, every)| is_due(self, &rule.name, *every));
-        for rule in due.map(|(rule, _)| rule.clone()).collect::<Vec<_>>() {
-            self.due_now(now, &rule, turn);
-        }
-    }
-
-    /// A reconcile, unless one of this rule is not over yet; from now on its time runs anew.
-    fn due_now(&mut self, now: Timestamp, rule: &Rule, turn: &mut Turn) {
-        self.every.insert(rule.name.clone(), now);
-        turn.entries.push(Entry::Setting { name: format!("every/{}", rule.name), value: Some(now.to_string()) });
-        if self.reconcile_of(rule).is_none() {
-            self.offer(now, rule, rule.name.to_string(), None, turn);
-        }
-    }
-
-    /// The reconcile of this rule that is not over. What an apply left for later goes on in its own lanes: it is none.
-    fn reconcile_of(&self, rule: &Rule) -> Option<ReactionId> {
-        let is_it = |live: &&Live| *live.row.rule == *rule.name && live.row.part.is_none();
-        self.live.values().find(is_it).map(|live| live.row.id.clone())
-    }
-
     /// There is no time: rules with `every` never come due.
     pub fn without_time(&mut self) {
         self.reconciles.clear();
@@ -471,8 +447,11 @@ mod outcomes;
 mod parts;
 #[path = "people.rs"]
 mod people;
+#[path = "reconcile.rs"]
+mod reconcile;
 pub use parts::Applied;
-pub use people::{Decided, Reconciling, every_rule_for};
+pub use people::Decided;
+pub use reconcile::{Reconciling, every_rule_for};
 
 impl Turn {
     fn story(&mut self, id: &str, at: Timestamp, what: &str, detail: &str) {

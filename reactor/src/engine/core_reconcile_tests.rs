@@ -79,6 +79,20 @@ fn a_message_in_another_lane_is_not_taken_for_a_reconcile() {
 }
 
 #[test]
+fn what_an_apply_left_for_later_is_not_taken_for_a_reconcile() {
+    let mut core = reconciled();
+    let rule = core.rules.rule("nightly").expect("the rule").clone();
+    let row = ReactionRow {
+        part: Some(json!({"hosts": ["h7"]})),
+        not_before: at(900),
+        ..new_row("01PART", &rule, "host h7".into(), at(5))
+    };
+    core.restore(at(5), vec![Story { reaction: row, messages: vec![], lines: vec![] }], &[], &mut Turn::default());
+    let (asked, turn) = ask(&mut core, at(6));
+    assert!(asked[0].said == "begins" && only_run(&turn).id == asked[0].id && asked[0].id != "01PART", "{asked:?}");
+}
+
+#[test]
 fn what_can_not_be_reconciled_says_what_to_write() {
     let mut core = reconciled();
     let mut refused = |handler: &str| core.reconcile_now(at(9), handler, "root", &mut Turn::default()).unwrap_err();

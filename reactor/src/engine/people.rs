@@ -1,83 +1,11 @@
 //! What people decide: approve, retry, drop, pause, resume. Part of the core: pure.
 
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
-
-use super::{Core, Entry, On, ReactionId, ReactionRow, Rule, State, Story, Timestamp, Turn};
-use crate::rules::site::handler_named;
+use super::{Core, Entry, ReactionRow, State, Story, Timestamp, Turn};
 
 /// What became of a decision: a sentence, or why it can't be (and what to type instead).
 pub type Decided = Result<String, String>;
 
-/// A reconcile that a person asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reconciling {
-    /// The reaction that it is.
-    pub id: ReactionId,
-    /// Its rule.
-    pub rule: String,
-    /// How it stands, as the end of a sentence that begins with its id.
-    pub said: String,
-    /// How long its plan may take, and once more its apply, in seconds.
-    pub timeout_seconds: u64,
-}
-
-/// What to write into a site that has no rule to reconcile this handler.
-#[must_use]
-pub fn every_rule_for(handler: &str) -> String {
-    format!(
-        "add to `rules:`\n  - name: {handler} as they should be\n    on: {{ every: 6h }}\n    do: {handler}\n    \
-         guard: {{ changes: 50, deletes: 5 }}"
-    )
-}
-
 impl Core {
-    /// Makes the `every` rules of a handler due now, whatever their time. A reconcile that waits already is tried now; one
-    /// that runs or is held stays as it is.
-    ///
-    /// # Errors
-    /// When there is no such handler or no such rule, and what to write then.
-    pub fn reconcile_now(
-        &mut self,
-        now: Timestamp,
-        handler: &str,
-        by: &str,
-        turn: &mut Turn,
-    ) -> Result<Vec<Reconciling>, String> {
-        if self.draining {
-            return Err("the daemon is stopping".to_owned());
-        }
-        let handler = handler_named(self.handlers.values().map(|handler| &**handler), handler)?.name.clone();
-        let is_its = |rule: &&Arc<Rule>| rule.handler == handler && matches!(rule.on, On::Every(_));
-        let rules: Vec<Arc<Rule>> = self.rules.all().iter().filter(is_its).cloned().collect();
-        if rules.is_empty() {
-            let hint = every_rule_for(&handler);
-            return Err(format!("no rule with `every:` has `do: {handler}`, so nothing reconciles it\nhint: {hint}"));
-        }
-        Ok(rules.iter().filter_map(|rule| self.reconcile_rule(now, rule, by, turn)).collect())
-    }
-
-    fn reconcile_rule(&mut self, now: Timestamp, rule: &Rule, by: &str, turn: &mut Turn) -> Option<Reconciling> {
-        let said = match self.reconcile_of(rule) {
-            Some(id) if self.lanes.is_running(&id) => "runs already".to_owned(),
-            Some(id) => match self.hurry(now, &id, by, turn) {
-                Ok(_) => "waited already, it is tried now".to_owned(),
-                Err(_) => "is held already".to_owned(),
-            },
-            None => {
-                self.due_now(now, rule, turn);
-                let id = self.reconcile_of(rule)?;
-                turn.story(&id, now, "asked", &format!("for by {by}"));
-                "begins".to_owned()
-            }
-        };
-        let paused = self.paused.contains_key(&rule.name);
-        let said = if paused { format!("waits, its rule is paused: reactor resume '{}'", rule.name) } else { said };
-        let id = self.reconcile_of(rule)?;
-        Some(Reconciling { id, rule: rule.name.to_string(), said, timeout_seconds: rule.timeout.as_secs() })
-    }
-
     /// The full id of the one pending reaction whose id begins with `prefix`.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use super::condition::Condition;
 use super::matcher::{Rules, inside, key, patterns};
 use super::scope::{EvalError, Scope, shorten, shown, walk};
 use super::site::{FieldTest, Rule};
-use super::spelling::edits;
 use super::topic::Pattern;
 use crate::message::Message;
+use handler_api::spelling::edits;
 
 /// Words of a topic that may differ for it to have come near.
 pub const NEAR_WORDS_MAX: usize = 2;

@@ -15,10 +15,10 @@ use super::lower_rule::{Limits, limits};
 use super::node::{FILE_BYTES_MAX, Node, Value, read as read_tree};
 use super::reach;
 use super::site::{BUILT_IN, Site};
-use super::spelling::did_you_mean;
 use super::words::{SITE, TRUST, TRUST_FILE};
 use super::{lower_bus, lower_handler, lower_rule, lower_test};
 use crate::trust::TrustConfig;
+use handler_api::spelling::did_you_mean;
 
 /// Most files of one site.
 pub const SITE_FILES_MAX: usize = 1_000;

@@ -15,7 +15,7 @@ use super::node::{Key, Node, Value};
 use super::site::Place;
 use super::text_place::inside;
 use super::words::{Block, Shape};
-use crate::units::parse_duration;
+use handler_api::units::parse_duration;
 
 /// A file that the site names.
 #[derive(Clone, Debug)]
@@ -155,7 +155,7 @@ impl Reader<'_> {
         let known = words.iter().find(|word| *word == text).copied();
         if known.is_none() {
             let message = format!("`{what}` must be {}, not {}", shape.takes(), shown(text));
-            let near = super::spelling::did_you_mean(text, words.iter().copied());
+            let near = handler_api::spelling::did_you_mean(text, words.iter().copied());
             let error = Diagnostic::error(node.span, message);
             self.found.push(match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),

@@ -9,8 +9,8 @@ use super::diagnostics::shown;
 use super::lower::{Fields, Reader};
 use super::node::{Key, Node, Value};
 use super::site::{AT_ONCE_DEFAULT, HandlerConfig, Program, Secret};
-use super::spelling::did_you_mean;
 use super::words::{EXEC, SECRET, Shape, USE};
+use handler_api::spelling::did_you_mean;
 
 /// Environment variables that reactor sets itself begin with this.
 const OUR_VARIABLES: &str = "REACTOR_";

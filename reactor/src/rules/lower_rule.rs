@@ -13,7 +13,7 @@ use super::site::{AT_MOST_PER_QUIET, Coalesce, FieldTest, GuardLimits, Mode, On,
 use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use super::words::{COALESCE, ON, Shape};
-use crate::units::show_duration;
+use handler_api::units::show_duration;
 
 /// What a `when` looks like.
 const CONDITION_FORM: &str =

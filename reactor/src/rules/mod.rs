@@ -6,7 +6,6 @@
 //! * [`diagnostics`]: those errors, as people read them
 //! * [`site`]: the site as data
 //! * [`scope`]: what conditions and templates see
-//! * [`spelling`]: "did you mean"
 //! * [`topic`]: topic patterns and their index
 //! * [`condition`]: `where`, `unless` and `when`
 //! * [`template`]: `key` and `with`
@@ -28,7 +27,6 @@ mod reach;
 pub mod schema;
 pub mod scope;
 pub mod site;
-pub mod spelling;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod testkit;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::words::{Block, EXEC, SITE, Shape, USE, Word};
 
-/// What a duration looks like; [`crate::units::parse_duration`] has the last word.
+/// What a duration looks like; [`handler_api::units::parse_duration`] has the last word.
 const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h|d))+$";
 
 /// The schema of a site's file.

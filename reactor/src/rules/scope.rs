@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::spelling::did_you_mean;
 use crate::message::Message;
+use handler_api::spelling::did_you_mean;
 
 /// The names that templates and conditions see.
 pub const NAMES: [&str; 7] = ["msg", "topic", "id", "sent", "signer", "headers", "messages"];

@@ -419,7 +419,7 @@ impl Block {
     #[must_use]
     pub fn meant_by(&self, wrong: &str) -> Option<&'static str> {
         let lower = wrong.to_lowercase().replace('-', "_");
-        let near = super::spelling::did_you_mean(&lower, self.words.iter().map(|word| word.name));
+        let near = handler_api::spelling::did_you_mean(&lower, self.words.iter().map(|word| word.name));
         near.or_else(|| {
             self.words
                 .iter()

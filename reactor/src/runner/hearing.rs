@@ -6,7 +6,7 @@ use handler_api::limits::{CHANGES_MAX, LATER_MAX, NOTES_MAX, STDOUT_BYTES_MAX};
 use handler_api::{Answer, Change, Describe, Failure, Later, Line, exit};
 
 use super::Verb;
-use crate::units::{parse_duration, show_duration};
+use handler_api::units::{parse_duration, show_duration};
 
 /// Lines that are not protocol before a handler is stopped.
 const GARBAGE_LINES_MAX: usize = 1_000;

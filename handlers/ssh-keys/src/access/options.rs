@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use crate::config::words::{cut, did_you_mean};
+use handler_api::spelling::did_you_mean;
+
+use crate::config::words::cut;
 use crate::keys::is_shown;
 
 /// Most options of one account group.
@@ -77,7 +79,7 @@ fn check_one(option: &str) -> Result<(), String> {
         return Err(format!("`{}` is more than one option; make it several items of the list", cut(option)));
     }
     let all: Vec<&str> = FLAGS.iter().chain(&VALUED).copied().collect();
-    let hint = did_you_mean(name, &all).map_or_else(
+    let hint = did_you_mean(name, all.iter().copied()).map_or_else(
         || "they are in `man sshd`, AUTHORIZED_KEYS FILE FORMAT".to_owned(),
         |near| format!("did you mean `{near}`?"),
     );

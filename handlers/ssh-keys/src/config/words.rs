@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handler_api::Failure;
+use handler_api::spelling::did_you_mean;
+use handler_api::units::parse_duration;
 
 use super::node::{Node, Value};
 
@@ -77,7 +79,7 @@ impl<'a> Words<'a> {
             return None;
         };
         for (key, _) in entries.iter().filter(|(key, _)| !allowed.contains(&key.text.as_str())) {
-            let hint = did_you_mean(&key.text, allowed).map_or_else(
+            let hint = did_you_mean(&key.text, allowed.iter().copied()).map_or_else(
                 || format!("the words are {}", allowed.join(", ")),
                 |word| format!("did you mean `{word}`?"),
             );
@@ -162,9 +164,9 @@ impl<'a> Words<'a> {
         };
         let fits = |limit: &str| parse_duration(limit).unwrap_or_default();
         match parse_duration(text) {
-            Some(duration) if (fits(least)..=fits(most)).contains(&duration) => return Some(duration),
-            Some(_) => self.add(word, problems, &format!("is {}, not from {least} to {most}", cut(text))),
-            None => {
+            Ok(duration) if (fits(least)..=fits(most)).contains(&duration) => return Some(duration),
+            Ok(_) => self.add(word, problems, &format!("is {}, not from {least} to {most}", cut(text))),
+            Err(_) => {
                 let why =
                     format!("is `{}`, not a duration; write a number and its unit, as in 30s, 5m or 1h", cut(text));
                 self.add(word, problems, &why);
@@ -210,76 +212,4 @@ pub fn cut(text: &str) -> String {
         shown.push('…');
     }
     shown.replace("\\\"", "\"").replace("\\'", "'")
-}
-
-/// Reads `90s`, `5m`, `1h30m`, `250ms`, `7d`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let (digits, behind) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
-        let (unit, behind) = behind.split_at(behind.bytes().take_while(u8::is_ascii_alphabetic).count());
-        let unit_ms = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        total = digits.parse::<u64>().ok()?.checked_mul(unit_ms)?.checked_add(total)?;
-        rest = behind;
-    }
-    (!text.is_empty()).then(|| Duration::from_millis(total))
-}
-
-/// The allowed word that was probably meant: one that a mistake or two lead to.
-#[must_use]
-pub fn did_you_mean<'a>(word: &str, allowed: &[&'a str]) -> Option<&'a str> {
-    let word: Vec<char> = word.chars().take(CUT_CHARS_MAX).flat_map(char::to_lowercase).collect();
-    let near = allowed.iter().map(|known| (distance(&word, &known.chars().collect::<Vec<_>>()), *known));
-    near.filter(|(edits, known)| *edits <= 2 && *edits * 2 <= known.len()).min().map(|(_, known)| known)
-}
-
-/// Letters to change, add or take away.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_has_a_unit() {
-        for (text, ms) in [("30s", 30_000), ("1h30m", 5_400_000), ("250ms", 250), ("0s", 0), ("7d", 604_800_000)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
-        }
-        for wrong in ["", "30", "s", "5 m", "-3s", "1.5h", "30sec", "99999999999999999999d", "18446744073709551615d"] {
-            assert_eq!(parse_duration(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_mistyped_word_finds_the_one_that_was_meant() {
-        let words = ["hosts", "access", "keys", "user", "sudo", "local"];
-        for (wrong, right) in
-            [("host", "hosts"), ("acess", "access"), ("Kyes", "keys"), ("usr", "user"), ("lokal", "local")]
-        {
-            assert_eq!(did_you_mean(wrong, &words), Some(right), "{wrong}");
-        }
-        for other in ["", "x", "schedule", &"k".repeat(9_999)] {
-            assert_eq!(did_you_mean(other, &words), None, "{other}");
-        }
-    }
 }

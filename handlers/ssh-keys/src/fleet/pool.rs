@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -375,7 +376,7 @@ fn socket_dir(dir: &Path) -> std::io::Result<(PathBuf, Option<TempDir>)> {
 
 /// A new directory that only we can enter.
 fn private_dir(parent: &Path) -> std::io::Result<TempDir> {
-    tempfile::Builder::new().prefix("ssh-keys-").tempdir_in(parent)
+    tempfile::Builder::new().prefix("ssh-keys-").permissions(fs::Permissions::from_mode(0o700)).tempdir_in(parent)
 }
 
 /// The secret with the private key, where there is one.
@@ -406,7 +407,6 @@ mod tests {
         assert!(deep.ends_with(&near) && other.is_none(), "by its path from here: {near:?}");
         let (other, dir) = socket_dir(&Path::new("/elsewhere").join("d".repeat(90))).unwrap();
         assert!(dir.is_some() && other.as_os_str().len() + SOCKET_NAME_BYTES_MAX <= SOCKET_PATH_BYTES_MAX);
-        use std::os::unix::fs::MetadataExt;
-        assert_eq!(fs::metadata(other).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(fs::metadata(other).unwrap().permissions().mode() & 0o7777, 0o700, "whatever the umask is");
     }
 }

@@ -410,3 +410,29 @@ async fn what_a_killed_writer_left_is_cleared_away_and_a_held_lock_is_waited_for
     quick.write(&keys.host, &[write("ralph", Some("x"), Some("y"))]).await.unwrap();
     assert_eq!(keys.read("ralph"), "y");
 }
+
+#[tokio::test]
+async fn a_writer_that_is_cut_off_at_any_moment_leaves_whole_files() {
+    let keys = Keys::new();
+    let text = |letter: u8| char::from(letter).to_string().repeat(50_000);
+    keys.put("ralph", &text(b'a'));
+    for round in 0..40_u8 {
+        let (before, after) = (keys.read("ralph"), text(b'a' + round % 26));
+        let writes = [write("ralph", Some(&before), Some(&after))];
+        let _ = tokio::time::timeout(Duration::from_millis(u64::from(round)), keys.write(&writes)).await;
+        let stands = keys.read("ralph");
+        assert!(stands.len() == 50_000 && stands.bytes().all(|b| b == stands.as_bytes()[0]), "round {round}");
+    }
+    // What still runs holds the lock; then nothing of it is left.
+    let started = Instant::now();
+    loop {
+        let last = write("ralph", Some(&keys.read("ralph")), Some("last"));
+        match keys.write(&[last]).await {
+            Ok(done) => break assert_eq!(done["ralph"], Ok(())),
+            Err(trouble) => {
+                assert!(trouble.kind == TroubleKind::Moved && started.elapsed().as_secs() < 20, "{trouble:?}")
+            }
+        }
+    }
+    assert_eq!((keys.names(), keys.read("ralph").as_str()), (strings(&["ralph"]), "last"));
+}

@@ -71,6 +71,8 @@ pub(super) fn of_text(host: &Host, what: &str, said: &[u8]) -> Trouble {
     } else if has("sudo:") && (has("password is required") || has("not allowed") || has("not in the sudoers")) {
         Trouble::lasting(host, message)
             .hinting("let this user run `sudo -n sh` without a password (visudo), or log in as root")
+    } else if has("unrecognized option") || has("invalid option") || has("unknown option") {
+        Trouble::lasting(host, message).hinting("GNU tar, coreutils and findutils are needed there, and util-linux")
     } else if has("Read-only file system") {
         Trouble::lasting(host, message).hinting(format!("{}mount | grep ro,", login(host)))
     } else if has("Operation not permitted") {

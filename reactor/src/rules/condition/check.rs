@@ -7,7 +7,7 @@ use cel::common::ast::{EntryExpr, Expr, LiteralValue};
 use super::{DEPTH_MAX, MACRO_DEPTH_MAX, NODE_DEPTH_MAX, SOURCE_BYTES_MAX};
 use crate::rules::ExprError;
 use crate::rules::scope::{NAMES, shorten};
-use crate::rules::spelling::did_you_mean;
+use handler_api::spelling::did_you_mean;
 
 /// CEL's functions that a `when` may call; the macros has, all, exists, exists_one, map and filter are not among them
 /// because the parser has replaced them.

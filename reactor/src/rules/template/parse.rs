@@ -7,7 +7,7 @@ use super::helpers::{self, HELPERS};
 use super::{Expr, NESTING_MAX, Node, SOURCE_BYTES_MAX};
 use crate::rules::ExprError;
 use crate::rules::scope::{NAMES, shorten, unknown_name};
-use crate::rules::spelling::did_you_mean;
+use handler_api::spelling::did_you_mean;
 
 /// What is wrong; the place is added where it is known.
 struct Wrong {

@@ -15,9 +15,12 @@ EOF
     if [ -d /run/systemd/system ] && loginctl show-user "$name" >/dev/null 2>&1; then
         loginctl terminate-user "$name" || printf 'left %s\n' "$name"
     fi
-    # sshd's own process of each session runs as the user (sshd-session from OpenSSH 9.8 on).
-    for pid in $(pgrep -u "$uid" -x 'sshd|sshd-session'); do
-        pkill -KILL -P "$pid"
+    # sshd's own process of each session runs as the user (sshd-session from OpenSSH 9.8 on); what it starts leads a session
+    # of its own. (pgrep takes no pattern of more than 15 characters.)
+    for pid in $(pgrep -u "$uid" -x 'sshd(-sess.*)?'); do
+        for leader in $(pgrep -P "$pid"); do
+            pkill -KILL -u "$uid" -s "$leader"
+        done
         kill -KILL "$pid" 2>/dev/null || [ ! -e "/proc/$pid" ] || printf 'left %s\n' "$name"
     done
 done

@@ -1,6 +1,6 @@
 # Files that are the user's own. All that touches one runs with that user's rights and has a time of its own. What it says
 # goes through base64: a user can do anything to processes of its own, but can't put words in another's answer.
-need getent setpriv timeout head base64 stat id
+need getent setpriv timeout env head base64 stat id
 me=$(id -u)
 
 # The path of $name's file from the pieces of the pattern.
@@ -26,8 +26,8 @@ as_user() {
     printf '%s ' "$name"
     {
         if [ "$me" = 0 ]; then
-            timeout -s KILL "$seconds" setpriv --reuid="$uid" --regid="$gid" --init-groups --reset-env -- \
-                sh -c "$inner" sh "$@" 2>&1
+            timeout -s KILL "$seconds" env -i PATH=/usr/bin:/bin HOME="$home" \
+                setpriv --reuid="$uid" --regid="$gid" --init-groups -- sh -c "$inner" sh "$@" 2>&1
         elif [ "$me" = "$uid" ]; then
             timeout -s KILL "$seconds" sh -c "$inner" sh "$@" 2>&1
         else

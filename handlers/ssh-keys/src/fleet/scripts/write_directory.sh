@@ -13,7 +13,7 @@ fi
 trap 'rm -rf -- "$own"' EXIT
 trap 'exit 110' HUP INT TERM PIPE
 # It makes $own.
-tar -x -f - -p --no-same-owner || exit 111
+tar -x -f - -p -m --no-same-owner || exit 111
 [ -f "$own/sums" ] || exit 112
 moved=
 while read -r name; do
