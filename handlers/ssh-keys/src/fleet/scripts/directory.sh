@@ -22,7 +22,10 @@ enter() {
             *) printf '%s' "$path" >&2; exit 106 ;;
             esac ;;
         esac
-    done <<EOF
+        checked=$path
+    done <<EOF || exit 107
 $modes
 EOF
+    # Some shells keep such a text in a file: on a full disk nothing was read, and so nothing checked.
+    [ "${checked-}" = "$PWD" ] || exit 107
 }
