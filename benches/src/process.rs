@@ -30,6 +30,23 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
 }
 
+/// Processor seconds of this process and of all below it: what is over and was waited for, and what still runs.
+#[must_use]
+pub fn cpu_seconds_of_all() -> f64 {
+    tree_ticks(std::process::id()) / TICKS_PER_SECOND
+}
+
+fn tree_ticks(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(4);
+    let own: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+    // Each thread has children of its own.
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let below = |list: String| list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(tree_ticks).sum::<f64>();
+    own + children.map(below).sum::<f64>()
+}
+
 /// Memory of a process.
 ///
 /// # Errors

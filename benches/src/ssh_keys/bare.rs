@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use reactor_tests::sshd::Farm;
 
-use super::{AT_ONCE, USER, key_file, timed};
-use crate::table::percentile;
+use super::{AT_ONCE, Cost, USER, key_file, timed};
 
 /// How long a master may take until it is connected, in seconds.
 const CONNECT_SECONDS_MAX: u64 = 60;
@@ -95,11 +94,11 @@ impl Drop for Masters<'_> {
     }
 }
 
-/// Seconds to change a key on all hosts: with the connecting, and warm (the median).
+/// What it takes to change a key on all hosts: with the connecting, and warm (the median).
 ///
 /// # Errors
 /// When ssh can't.
-pub fn many_hosts(farm: &Farm, dir: &Path, rounds: usize) -> Result<(f64, f64)> {
+pub fn many_hosts(farm: &Farm, dir: &Path, rounds: usize) -> Result<(Cost, Cost)> {
     let key = dir.join("key");
     let places: Vec<_> = (0..farm.hosts.len()).map(|n| (n, farm.key_file(n, USER))).collect();
     key_file(&key, USER)?;
@@ -113,14 +112,14 @@ pub fn many_hosts(farm: &Farm, dir: &Path, rounds: usize) -> Result<(f64, f64)> 
         key_file(&key, USER)?;
         warm.push(timed(|| masters.write(&places, &key))?.0);
     }
-    Ok((cold, percentile(&mut warm, 0.5)))
+    Ok((cold, Cost::median(&mut warm)))
 }
 
-/// Seconds to change these users' keys on the first host, a command each.
+/// What it takes to change these users' keys on the first host, a command each.
 ///
 /// # Errors
 /// When ssh can't.
-pub fn many_users(farm: &Farm, dir: &Path, users: &[String]) -> Result<f64> {
+pub fn many_users(farm: &Farm, dir: &Path, users: &[String]) -> Result<Cost> {
     let key = dir.join("key");
     key_file(&key, USER)?;
     let masters = Masters::connect(farm)?;
@@ -128,11 +127,11 @@ pub fn many_users(farm: &Farm, dir: &Path, users: &[String]) -> Result<f64> {
     Ok(timed(|| masters.write(&places, &key))?.0)
 }
 
-/// Seconds to change all users' keys on the first host with one archive. Nothing is looked at, nothing is flushed.
+/// What it takes to change all users' keys on the first host with one archive. Nothing is looked at, nothing is flushed.
 ///
 /// # Errors
 /// When ssh or tar can't.
-pub fn all_users_at_once(farm: &Farm, dir: &Path, users: &[String]) -> Result<f64> {
+pub fn all_users_at_once(farm: &Farm, dir: &Path, users: &[String]) -> Result<Cost> {
     let files = dir.join("files");
     std::fs::create_dir_all(&files)?;
     users.iter().try_for_each(|user| key_file(&files.join(user), user).map(drop))?;
