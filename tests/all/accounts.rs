@@ -42,7 +42,7 @@ fn alone<F: Future<Output = ()>>(test: &str, body: impl FnOnce(PathBuf) -> F) {
 
 /// Puts a secret where the handler finds it.
 fn secret(dir: &Path, name: &str, text: impl AsRef<[u8]>) {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     let file = dir.join("secrets").join(name);
     std::fs::write(&file, text).expect("a secret");
     std::fs::set_permissions(file, PermissionsExt::from_mode(0o600)).expect("its mode");
