@@ -26,13 +26,15 @@ pub const FASJSON_SECONDS: u64 = 20;
 /// Longest `timeout`, in seconds.
 pub const FASJSON_SECONDS_MAX: u64 = 600;
 /// Entries of one page unless `page_size` says otherwise.
-pub const PAGE_ENTRIES: u64 = 500;
+pub const PAGE_ENTRIES: u64 = 1_000;
 /// Largest `page_size`, in entries.
 pub const PAGE_ENTRIES_MAX: u64 = 5_000;
 /// Most members of one group.
 pub const MEMBERS_MAX: u64 = 200_000;
-/// Requests in one run of curl, which share a connection.
-const REQUESTS_PER_RUN: usize = 8;
+/// Most requests in one run of curl, which share a connection.
+const REQUESTS_PER_RUN: u64 = 4;
+/// Most entries that one run of curl asks for, so that its answers stay far below what it may print.
+const ENTRIES_PER_RUN: u64 = 5_000;
 /// Runs of curl at the same time.
 const RUNS_AT_ONCE: usize = 4;
 /// How long it is remembered that a group is there, in seconds. Only saves asking again for each person.
@@ -51,7 +53,7 @@ pub struct Fasjson {
 }
 
 impl Fasjson {
-    /// Reads `{fasjson: URL, kerberos: {keytab: SECRET} | true?, ca: PATH?, timeout: 20s?, page_size: 500?}`.
+    /// Reads `{fasjson: URL, kerberos: {keytab: SECRET} | true?, ca: PATH?, timeout: 20s?, page_size: 1000?}`.
     ///
     /// # Errors
     /// A permanent failure that names the wrong word.
@@ -198,7 +200,8 @@ impl Fasjson {
 
     /// Asks for all of them, in several runs of curl at once, and answers in their order.
     async fn ask(&self, gets: Vec<Get>) -> Result<Vec<Answer>, Failure> {
-        let mut chunks: Vec<Vec<Get>> = gets.chunks(REQUESTS_PER_RUN).map(<[Get]>::to_vec).collect();
+        let per_run = usize::try_from((ENTRIES_PER_RUN / self.page_size).clamp(1, REQUESTS_PER_RUN)).unwrap_or(1);
+        let mut chunks: Vec<Vec<Get>> = gets.chunks(per_run).map(<[Get]>::to_vec).collect();
         if let [only] = &chunks[..] {
             return self.curl.get(only).await;
         }

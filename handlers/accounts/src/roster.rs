@@ -61,7 +61,7 @@ impl Roster {
         };
         let raw = serde_saphyr::from_str_with_options::<Raw<Spanned<String>>>(text, options).map_err(|error| {
             let at = error.location().map_or_else(|| place.to_owned(), |at| format!("{place}:{}", at.line()));
-            Failure::retry(format!("{at}: {}", one_line(&error.to_string()))).hinting(format!(
+            Failure::retry(format!("{at}: {}", one_line(&without_place(&error)))).hinting(format!(
                 "correct {place}: `users:` is a map of {{keys: [...]}}, `groups:` a map of lists of names"
             ))
         })?;
@@ -158,6 +158,12 @@ impl Roster {
     fn at(&self, member: &Member) -> String {
         member.line.map_or_else(|| self.place.clone(), |line| format!("{}:{line}", self.place))
     }
+}
+
+/// What the YAML reader says to people, without the place, which stands before it.
+fn without_place(error: &serde_saphyr::Error) -> String {
+    let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    text.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 /// What a parser says, on one line and without what a terminal would act on.

@@ -109,6 +109,9 @@ fn whatever_is_not_the_shape_is_an_error_with_its_line() {
         let failure = Roster::from_yaml(text, "f").expect_err(text);
         assert!(line == 0 || failure.message().starts_with(&format!("f:{line}: ")), "{text:?}: {failure}");
         assert!(failure.message().contains(part) && !failure.message().contains('\n'), "{text:?}: {failure}");
+        for inner in [" at line ", "Policy", "Options"] {
+            assert!(!failure.message().contains(inner), "{text:?}: {failure}");
+        }
         assert!(failure.message().starts_with('f') && failure.hint().is_some(), "{text:?}: {failure}");
     }
 }
