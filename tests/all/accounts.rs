@@ -200,10 +200,14 @@ fn the_tree_of_openssh_lpk_is_read() {
         let names: Vec<&str> = members.accounts.keys().map(String::as_str).collect();
         assert_eq!(names, ["kevin+test", "nokeys", "pingou", "ralph", "toshio"]);
         assert_eq!(members.accounts["toshio"], account(&[KEY], &["by-dn"]));
-        slapd.join("ghost", "sysadmin-main");
+        let ghost = |name: &str| {
+            let dn = format!("cn=sysadmin-main,ou=Groups,{BASE}");
+            slapd.modify(&format!("dn: {dn}\nchangetype: modify\nadd: memberUid\nmemberUid: {name}\n"));
+        };
+        ghost("ghost");
         let left = source.members(&set(&["sysadmin-main"])).await.expect("half of them are there");
         assert_eq!(left.notes, ["group sysadmin-main lists 1 of 2 people who are not there"]);
-        slapd.join("ghoul", "sysadmin-main");
+        ghost("ghoul");
         let failure = source.members(&set(&["sysadmin-main"])).await.expect_err("a hole");
         assert!(failure.message().contains("lists 3 people, and 2 of them were not found"), "{failure}");
         slapd.modify(&format!(
@@ -456,5 +460,91 @@ fn over_tls_only_the_server_that_the_authority_vouches_for_is_believed() {
         }
         let failure = asked(&slapd.tls_url(), json!({"ca": tls[2]})).await.expect_err("a key is no certificate");
         assert!(failure.message().contains("there is none in it"), "{failure}");
+    });
+}
+
+/// The block for a FASJSON, with a keytab in a secret.
+fn over_kerberos(fasjson: &Fasjson, keytab: &str, page_size: usize) -> Accounts {
+    let block = json!({"fasjson": fasjson.url(), "kerberos": {"keytab": keytab}, "page_size": page_size});
+    Accounts::open(&block).expect("a good block")
+}
+
+#[test]
+fn fasjson_is_asked_over_kerberos_with_a_keytab() {
+    alone("fasjson_is_asked_over_kerberos_with_a_keytab", async |dir| {
+        let (kdc, mut slapd, fasjson) = kerberos(&dir, &staff());
+        let keytab = |principal| std::fs::read(kdc.keytab(principal)).expect("a keytab");
+        secret(&dir, "reactor.keytab", keytab(fasjson::CALLER));
+        secret(&dir, "stranger.keytab", keytab("stranger"));
+        secret(&dir, "broken.keytab", "not a keytab");
+        let source = over_kerberos(&fasjson, "reactor.keytab", 500);
+        let groups = set(&["sysadmin-web", "sysadmin", "outer"]);
+        let user = async |name: &str| source.user(name, &groups).await;
+        assert_eq!(user("ralph").await, Ok(Some(account(&[KEY, "ssh-rsa AAAA second"], &["sysadmin-web", "outer"]))));
+        assert!(fasjson.log().contains("negotiated reactor@REACTOR.TEST"), "{}", fasjson.log());
+        assert_eq!(user("toshio").await, Ok(Some(account(&[KEY], &["sysadmin", "outer"]))), "nested groups");
+        assert_eq!(user("pingou").await, Ok(None), "locked");
+        assert_eq!(user("who").await, Ok(None), "not there");
+        let members = source.members(&groups).await.expect("members");
+        let names: Vec<&str> = members.accounts.keys().map(String::as_str).collect();
+        assert_eq!(names, ["kevin+test", "nokeys", "ralph", "toshio"]);
+        // A private profile hides a name, and no key.
+        let dn = reactor_tests::slapd::user_dn("ralph");
+        slapd.modify(&format!("dn: {dn}\nchangetype: modify\nreplace: fasIsPrivate\nfasIsPrivate: TRUE\n"));
+        slapd.set_keys("ralph", &["ssh-ed25519 new"]);
+        assert_eq!(user("ralph").await, Ok(Some(account(&["ssh-ed25519 new"], &["sysadmin-web", "outer"]))));
+
+        let nowhere = set(&["sysadmin-web", "sysadmin-nowhere"]);
+        for failure in [source.user("ralph", &nowhere).await.err(), source.members(&nowhere).await.err()] {
+            let failure = failure.expect("a group that is not there");
+            assert!(failure.message().contains("sysadmin-nowhere"), "{failure}");
+        }
+        assert!(source.members(&set(&["empty"])).await.is_err(), "an empty group is not believed");
+        for name in ["stranger.keytab", "broken.keytab", "absent.keytab"] {
+            let wrong = over_kerberos(&fasjson, name, 500);
+            for failure in [
+                wrong.user("ralph", &groups).await.err(),
+                wrong.user("who", &groups).await.err(),
+                wrong.members(&groups).await.err(),
+            ] {
+                let failure = failure.unwrap_or_else(|| panic!("{name} is believed"));
+                assert!(!hint(&failure).is_empty(), "{name}: {failure}");
+            }
+        }
+        let plain = Accounts::open(&json!({"fasjson": fasjson.url()})).expect("a good block");
+        assert!(plain.user("ralph", &groups).await.is_err(), "401 without a ticket");
+
+        slapd.stop();
+        for failure in [user("ralph").await.err(), user("who").await.err(), source.members(&groups).await.err()] {
+            let failure = failure.expect("FASJSON says 500 without its slapd");
+            assert!(matches!(failure, Failure::Retry { .. }), "{failure}");
+        }
+        slapd.resume();
+        assert!(user("ralph").await.expect("it is back").is_some());
+        drop(fasjson);
+        assert!(matches!(user("ralph").await, Err(Failure::Retry { .. })), "nobody listens");
+    });
+}
+
+#[test]
+fn fasjsons_pages_come_whole() {
+    alone("fasjsons_pages_come_whole", async |dir| {
+        const PEOPLE: usize = 600;
+        let (kdc, slapd, fasjson) = kerberos(&dir, &crowd(PEOPLE));
+        secret(&dir, "reactor.keytab", std::fs::read(kdc.keytab(fasjson::CALLER)).expect("a keytab"));
+        for size in [500, 89] {
+            let source = over_kerberos(&fasjson, "reactor.keytab", size);
+            let began = Instant::now();
+            is_the_crowd(&source.members(&set(&["packager", "sysadmin"])).await.expect("members"), PEOPLE);
+            println!("FASJSON, pages of {size}: {PEOPLE} people in {:?}", began.elapsed());
+        }
+        let source = over_kerberos(&fasjson, "reactor.keytab", 500);
+        let began = Instant::now();
+        for n in 0..10 {
+            assert!(source.user(&format!("user{n:05}"), &set(&["packager"])).await.expect("an answer").is_some());
+        }
+        println!("FASJSON: one person in {:?}", began.elapsed() / 10);
+        drop(slapd);
+        assert!(source.members(&set(&["packager"])).await.is_err());
     });
 }
