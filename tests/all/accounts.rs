@@ -465,7 +465,8 @@ fn over_tls_only_the_server_that_the_authority_vouches_for_is_believed() {
 
 /// The block for a FASJSON, with a keytab in a secret.
 fn over_kerberos(fasjson: &Fasjson, keytab: &str, page_size: usize) -> Accounts {
-    let block = json!({"fasjson": fasjson.url(), "kerberos": {"keytab": keytab}, "page_size": page_size});
+    let kerberos = json!({"keytab": keytab});
+    let block = json!({"fasjson": fasjson.url(), "kerberos": kerberos, "page_size": page_size, "timeout": "3s"});
     Accounts::open(&block).expect("a good block")
 }
 
@@ -516,11 +517,17 @@ fn fasjson_is_asked_over_kerberos_with_a_keytab() {
 
         slapd.stop();
         for failure in [user("ralph").await.err(), user("who").await.err(), source.members(&groups).await.err()] {
-            let failure = failure.expect("FASJSON says 500 without its slapd");
+            let failure = failure.expect("FASJSON answers nobody without its slapd");
             assert!(matches!(failure, Failure::Retry { .. }), "{failure}");
         }
         slapd.resume();
-        assert!(user("ralph").await.expect("it is back").is_some());
+        let began = Instant::now();
+        loop {
+            match user("ralph").await {
+                Ok(found) => break assert!(found.is_some(), "never nobody"),
+                Err(failure) => assert!(began.elapsed() < Duration::from_secs(60), "it does not come back: {failure}"),
+            }
+        }
         drop(fasjson);
         assert!(matches!(user("ralph").await, Err(Failure::Retry { .. })), "nobody listens");
     });
@@ -530,7 +537,7 @@ fn fasjson_is_asked_over_kerberos_with_a_keytab() {
 fn fasjsons_pages_come_whole() {
     alone("fasjsons_pages_come_whole", async |dir| {
         const PEOPLE: usize = 600;
-        let (kdc, slapd, fasjson) = kerberos(&dir, &crowd(PEOPLE));
+        let (kdc, _slapd, fasjson) = kerberos(&dir, &crowd(PEOPLE));
         secret(&dir, "reactor.keytab", std::fs::read(kdc.keytab(fasjson::CALLER)).expect("a keytab"));
         for size in [500, 89] {
             let source = over_kerberos(&fasjson, "reactor.keytab", size);
@@ -544,7 +551,5 @@ fn fasjsons_pages_come_whole() {
             assert!(source.user(&format!("user{n:05}"), &set(&["packager"])).await.expect("an answer").is_some());
         }
         println!("FASJSON: one person in {:?}", began.elapsed() / 10);
-        drop(slapd);
-        assert!(source.members(&set(&["packager"])).await.is_err());
     });
 }

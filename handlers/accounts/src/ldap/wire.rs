@@ -380,3 +380,43 @@ fn reason(error: &LdapError) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ldap3::asn1::TagClass;
+
+    use super::*;
+
+    fn leaf(bytes: &[u8]) -> StructureTag {
+        StructureTag { class: TagClass::Universal, id: 4, payload: PL::P(bytes.to_vec()) }
+    }
+
+    fn tree(children: Vec<StructureTag>) -> StructureTag {
+        StructureTag { class: TagClass::Universal, id: 16, payload: PL::C(children) }
+    }
+
+    #[test]
+    fn an_entry_is_read_whatever_the_case_of_its_attributes() {
+        let keys = tree(vec![leaf(b"IPASSHPUBKEY"), tree(vec![leaf(b"ssh-rsa a"), leaf(b"ssh-rsa \xff")])]);
+        let (entry, size) = Entry::read(tree(vec![leaf(b"uid=a"), tree(vec![keys])])).expect("an entry");
+        assert_eq!(entry.values("ipaSshPubKey").collect::<Vec<_>>(), ["ssh-rsa a", "ssh-rsa \u{fffd}"]);
+        assert_eq!((entry.dn.as_str(), size, entry.has("uid")), ("uid=a", 5 + 12 + 9 + 9, false));
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_no_entry_and_no_panic() {
+        let attributes = || tree(vec![]);
+        for wrong in [
+            leaf(b"uid=a"),
+            tree(vec![]),
+            tree(vec![leaf(b"uid=a")]),
+            tree(vec![leaf(b"\xff"), attributes()]),
+            tree(vec![attributes(), attributes()]),
+            tree(vec![leaf(b"uid=a"), tree(vec![leaf(b"uid")])]),
+            tree(vec![leaf(b"uid=a"), tree(vec![tree(vec![leaf(b"uid")])])]),
+            tree(vec![leaf(b"uid=a"), tree(vec![tree(vec![leaf(b"uid"), tree(vec![attributes()])])])]),
+        ] {
+            assert!(Entry::read(wrong.clone()).is_none(), "{wrong:?}");
+        }
+    }
+}
