@@ -2,7 +2,7 @@
 //!
 //! A person is two requests (the person, the person's groups); the members of a group come with their keys, page by page
 //! (`X-Fields` says which fields). Locked people are left out by FASJSON itself: for one of them it answers 404, in a list
-//! they do not stand. What an answer must look like to be believed is in [`pages`] and [`reply`], which are pure.
+//! they do not stand. What an answer must look like to be believed is in `pages.rs` and `reply.rs`, which are pure.
 
 mod pages;
 mod reply;

@@ -4,7 +4,7 @@
 //! error, a partial page, an answer of another shape, a group that is not there or has no members (unless the site says
 //! that it may) is a [`Failure`], never "nobody".
 //!
-//! * [`mod@yaml`]: a file, the embedded default
+//! * [`yaml`]: a file, the embedded default
 //! * [`command`]: a program of the site's, which prints JSON
 //! * [`fasjson`]: FASJSON over HTTP, with Kerberos where configured
 //! * [`ldap`]: FreeIPA's tree, or openssh-lpk with POSIX groups
