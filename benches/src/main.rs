@@ -20,6 +20,7 @@ mod matching;
 mod peers;
 mod process;
 mod publisher;
+mod ssh_keys;
 mod start;
 mod table;
 mod verify;
@@ -49,12 +50,13 @@ impl Env {
 
 type Bench = fn(&Env) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench, &str); 6] = [
+const BENCHES: [(&str, Bench, &str); 7] = [
     ("matching", matching::run, "topic patterns and rules, in-process"),
     ("verify", verify::run, "signatures, in-process, one thread"),
     ("zmq", zmq_rate::run, "messages over ZeroMQ into the daemon, and its memory under load"),
     ("journal", journal::run, "reactions made durable, and reactions run"),
     ("latency", latency::run, "from publish to the handler's first line"),
+    ("ssh-keys", ssh_keys::run, "keys to many hosts, and of many users, beside Ansible and bare ssh"),
     ("start", start::run, "start-up and idle memory"),
 ];
 

@@ -92,7 +92,8 @@ pub fn programs() -> Result<Programs> {
 }
 
 /// Where `scripts/install-test-deps` puts things.
-fn deps_dir() -> Option<PathBuf> {
+#[must_use]
+pub fn deps_dir() -> Option<PathBuf> {
     let cache = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/reactor-test"));
     std::env::var_os("REACTOR_TEST_DEPS").map(PathBuf::from).or_else(cache)
 }

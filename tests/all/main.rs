@@ -13,6 +13,7 @@ mod looks;
 mod publish_tail;
 mod reconcile;
 mod running;
+mod ssh_keys;
 mod trouble;
 mod vectors;
 mod whole;

@@ -7,6 +7,7 @@
 //! * [`slapd`], [`kdc`], [`fasjson`]: the real servers that know people: OpenLDAP, MIT Kerberos, FASJSON
 //! * [`relay`]: a line that breaks on purpose
 //! * [`pki`]: certificates in fedmsg's layout
+//! * [`sshd`]: a farm of real sshd "hosts", with faults
 //! * [`wait_until`]: instead of sleeping and hoping
 //!
 //! Nothing in here skips: what a test needs and does not find is a failure that says what to type.
@@ -21,6 +22,7 @@ pub mod pki;
 pub mod process;
 pub mod relay;
 pub mod slapd;
+pub mod sshd;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
