@@ -359,7 +359,7 @@ impl Down {
 
     /// A host that has not answered when all others had: taken for down until it does.
     fn late(&self, host: &str) -> Trouble {
-        let message = "it has not answered when the others had; they do not wait for it".to_owned();
+        let message = "no answer yet; the others, which have answered, do not wait for it".to_owned();
         let trouble = Trouble { message, hint: None, kind: TroubleKind::MayPass };
         self.remember(host, Some(&trouble));
         trouble
@@ -488,7 +488,7 @@ fn conclude(hosts: &[HostSteps], outcomes: &[HostOutcome], key: &str, done: &mut
         .iter()
         .find_map(|(host, troubles)| Some((host, troubles.iter().find(|trouble| trouble.kind == TroubleKind::Moved)?)))
     {
-        return Err(world_moved(&format!("{}: {}", host.host.name, trouble.message)));
+        return Err(world_moved(&format!("{}: {}", host.host.name, plan::bare(&host.host, &trouble.message))));
     }
     let own = |host: &Host| lane(host) == key;
     for ((host, troubles), outcome) in all.iter().zip(outcomes) {
@@ -514,7 +514,12 @@ fn lane(host: &Host) -> String {
 /// Everyone on that host: what else was missed there meanwhile is made true too.
 fn later(host: &Host, why: &str) -> Later {
     let with = Params::from_iter([("hosts".to_owned(), json!([host.name]))]);
-    Later { key: lane(host), with, why: format!("{}: {why}", host.name), target: Some(host.name.clone()) }
+    Later {
+        key: lane(host),
+        with,
+        why: format!("{}: {}", host.name, plan::bare(host, why)),
+        target: Some(host.name.clone()),
+    }
 }
 
 /// One host's troubles as a failed try: temporary if any of them may pass.
@@ -524,7 +529,8 @@ fn failure(host: &Host, troubles: &[Trouble]) -> Failure {
         0 | 1 => String::new(),
         n => format!(" (and {} more)", n - 1),
     };
-    let message = format!("{}: {}{more}", host.name, first.map_or("", |trouble| &trouble.message));
+    let why = first.map_or("", |trouble| plan::bare(host, &trouble.message));
+    let message = format!("{}: {why}{more}", host.name);
     let hint = first.and_then(|trouble| trouble.hint.clone());
     if troubles.iter().any(|trouble| trouble.kind == TroubleKind::MayPass) {
         Failure::Retry { message, hint, after: None }

@@ -89,7 +89,7 @@ fn a_host_that_is_down_is_not_waited_for_until_it_answers() {
     down.remember("web01", None);
     assert_eq!(down.known("web01"), None);
     down.late("web02");
-    assert!(down.known("web02").unwrap().message.contains("has not answered"));
+    assert!(down.known("web02").unwrap().message.contains("no answer"));
 }
 
 #[test]
