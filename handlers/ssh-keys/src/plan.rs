@@ -165,19 +165,26 @@ fn run(target: String, after: Option<Value>, more: Map<String, Value>) -> Change
 }
 
 fn user_trouble(host: &Host, user: &str, trouble: Trouble) -> Step {
-    let change = run(target(host, user), Some(said(&trouble)), more(host, Some(user), json!({"trouble": true})));
+    let change = run(target(host, user), Some(said(host, &trouble)), more(host, Some(user), json!({"trouble": true})));
     Step { change, what: What::Trouble(trouble) }
 }
 
 /// A whole host that can't be made true now.
 #[must_use]
 pub fn host_trouble(host: &Host, trouble: Trouble) -> Step {
-    let change = run(host.name.clone(), Some(said(&trouble)), more(host, None, json!({"trouble": true})));
+    let change = run(host.name.clone(), Some(said(host, &trouble)), more(host, None, json!({"trouble": true})));
     Step { change, what: What::Trouble(trouble) }
 }
 
-fn said(trouble: &Trouble) -> Value {
-    format!("can't be done now: {}", trouble.message).into()
+fn said(host: &Host, trouble: &Trouble) -> Value {
+    format!("can't be done now: {}", bare(host, &trouble.message)).into()
+}
+
+/// What is wrong with a host, without its name: where it stands, the name stands before it.
+#[must_use]
+pub fn bare<'a>(host: &Host, message: &'a str) -> &'a str {
+    let rest = message.strip_prefix("host ").and_then(|rest| rest.strip_prefix(host.name.as_str()));
+    rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
 }
 
 /// The rest of a host's changes, which one plan has no room for.
