@@ -271,11 +271,15 @@ impl Site {
             });
         }
         let began = Instant::now();
+        // What one host may take is what all may take together: the rule's own `timeout` would end it for all of them.
+        let most = self.config.ssh.connect_timeout + self.config.ssh.command_timeout;
         let few = (hosts.len() * STRAGGLERS_PER_CENT / 100).max(1);
         let mut last_answer = None;
         loop {
-            let deadline = last_answer.filter(|_| looking.len() <= few).map(|after: Duration| {
-                tokio::time::Instant::from_std(began + after * 2 + Duration::from_secs(STRAGGLER_SECONDS))
+            let deadline = last_answer.map(|after: Duration| {
+                let soon = after * 2 + Duration::from_secs(STRAGGLER_SECONDS);
+                let patience = if looking.len() <= few { soon.min(most) } else { most };
+                tokio::time::Instant::from_std(began + patience)
             });
             let looked = match deadline {
                 None => looking.join_next().await,

@@ -153,7 +153,7 @@ pub fn in_two_steps(block: &str, writes: &mut [Write], leaving: &BTreeSet<&str>)
     for write in writes.iter_mut().filter(|write| leaving.contains(write.user.as_str())) {
         // Damaged markers never get as far as a write.
         let Ok(Some(empty)) = block::emptied(write.before.as_deref().unwrap_or_default(), block) else { continue };
-        let after = std::mem::replace(&mut write.after, Some(empty.clone()));
+        let after = write.after.replace(empty.clone());
         last.push(Write { user: write.user.clone(), before: Some(empty), after });
     }
     last
