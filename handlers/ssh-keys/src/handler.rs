@@ -88,15 +88,6 @@ impl SshKeys {
     }
 }
 
-/// Whether a handler's block of the rules file can be used; nothing is connected.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_config(words: &Map<String, Value>) -> Result<(), Failure> {
-    let config = Config::read(words)?;
-    Accounts::open(&config.accounts).map(drop)
-}
-
 impl Handler for SshKeys {
     fn describe(&self) -> Describe {
         let params = [("user", "name?"), ("users", "[name]?"), ("hosts", "[name]?")];
@@ -308,9 +299,8 @@ impl Site {
     /// Writes, all hosts at once; what can't be done now goes on by itself, or fails this try if there is nothing else.
     async fn apply(&self, hosts: &Arc<Vec<HostSteps>>, key: &str, done: &mut Done) -> Result<(), Failure> {
         let mut writing = JoinSet::new();
-        for (at, host) in hosts.iter().enumerate() {
+        for at in 0..hosts.len() {
             let (fleet, hosts) = (Arc::clone(&self.fleet), Arc::clone(hosts));
-            let _ = host;
             writing.spawn(async move { (at, write_host(&fleet, &hosts[at]).await) });
         }
         let mut outcomes: Vec<HostOutcome> = hosts.iter().map(|_| HostOutcome::default()).collect();
