@@ -20,7 +20,9 @@ pub fn check_config(words: &Map<String, Value>) -> Result<(), Failure> {
 /// started and no host asked. Not to be called by what runs in an asynchronous runtime.
 #[must_use]
 pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
-    let (Ok(config), Ok(runtime)) = (Config::read(words), tokio::runtime::Builder::new_current_thread().build()) else {
+    let (Ok(config), Ok(runtime)) =
+        (Config::read(words), tokio::runtime::Builder::new_current_thread().enable_all().build())
+    else {
         return Vec::new();
     };
     let mut found = Vec::new();
