@@ -93,15 +93,6 @@ impl SshKeys {
     }
 }
 
-/// Whether a handler's block of the rules file can be used; nothing is connected.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_config(words: &Map<String, Value>) -> Result<(), Failure> {
-    let config = Config::read(words)?;
-    Accounts::open(&config.accounts).map(drop)
-}
-
 impl Handler for SshKeys {
     fn describe(&self) -> Describe {
         let params = [("user", "name?"), ("users", "[name]?"), ("hosts", "[name]?")];

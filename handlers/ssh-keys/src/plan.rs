@@ -191,14 +191,14 @@ fn run(target: String, after: Option<Value>, more: Map<String, Value>) -> Change
 }
 
 fn user_trouble(host: &Host, user: &str, trouble: Trouble) -> Step {
-    let change = run(target(host, user), Some(said(host, &trouble)), more(host, Some(user), json!({"trouble": true})));
+    let change = run(target(host, user), Some(said(host, &trouble)), more(host, Some(user), marks(&trouble)));
     Step { change, what: What::Trouble(trouble) }
 }
 
 /// A whole host that can't be made true now.
 #[must_use]
 pub fn host_trouble(host: &Host, trouble: Trouble) -> Step {
-    let change = run(host.name.clone(), Some(said(host, &trouble)), more(host, None, json!({"trouble": true})));
+    let change = run(host.name.clone(), Some(said(host, &trouble)), more(host, None, marks(&trouble)));
     Step { change, what: What::Trouble(trouble) }
 }
 
@@ -211,6 +211,15 @@ fn said(host: &Host, trouble: &Trouble) -> Value {
 pub fn bare<'a>(host: &Host, message: &'a str) -> &'a str {
     let rest = message.strip_prefix("host ").and_then(|rest| rest.strip_prefix(host.name.as_str()));
     rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
+}
+
+/// By which apply knows it again, and what a person is told to type.
+fn marks(trouble: &Trouble) -> Value {
+    let mut marks = json!({"trouble": true});
+    if let Some(hint) = &trouble.hint {
+        marks["hint"] = hint.as_str().into();
+    }
+    marks
 }
 
 /// The rest of a host's changes, which one plan has no room for.
