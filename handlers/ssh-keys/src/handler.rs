@@ -1,17 +1,22 @@
 //! The glue: a request's parameters → truth, hosts, plan; and apply, host by host.
 
+mod memory;
+mod outcome;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use accounts::Accounts;
-use handler_api::{Change, Describe, Done, Failure, Handler, Later, Params, Plan, Request, protocol};
-use serde_json::{Map, Value, json};
+use handler_api::{Change, Describe, Done, Failure, Handler, Params, Plan, Request, protocol};
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
+use self::memory::{Down, Reads, lock};
+use self::outcome::{HostOutcome, conclude, write_host};
 use crate::access::{Host, Inventory};
 use crate::config::Config;
-use crate::fleet::{Fleet, Found, Trouble, TroubleKind, Who, Write};
+use crate::fleet::{Fleet, Found, Trouble, Who};
 use crate::plan::{self, HostPlan, Person, Step, What};
 
 /// Most changes in one plan; the hosts after that go on in reactions of their own.
@@ -48,7 +53,15 @@ struct Site {
     accounts: Arc<Accounts>,
     fleet: Arc<Fleet>,
     down: Arc<Down>,
-    planned: Mutex<VecDeque<(String, Arc<Vec<HostSteps>>)>>,
+    reads: Arc<Reads>,
+    planned: Mutex<VecDeque<(String, Arc<Planned>)>>,
+}
+
+/// A plan, and the number of the read of the truth that it was made from.
+#[derive(Debug)]
+struct Planned {
+    read: u64,
+    hosts: Vec<HostSteps>,
 }
 
 /// What is to be done on one host.
@@ -86,6 +99,7 @@ impl SshKeys {
             fleet: Arc::new(Fleet::new(config.ssh.clone())),
             config,
             down: Arc::default(),
+            reads: Arc::default(),
             planned: Mutex::default(),
         });
         *held = Some(Arc::clone(&site));
@@ -114,27 +128,24 @@ impl Handler for SshKeys {
 
     async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
         let site = self.site(&request.config)?;
-        let (hosts, notes) = site.compute(&Scope::read(&request.with)).await?;
-        let hosts = in_bounds(hosts);
-        let changes = hosts.iter().flat_map(|host| host.steps.iter().map(|step| step.change.clone())).collect();
-        site.keep(&request.reaction, Arc::new(hosts));
+        let (planned, notes) = site.compute(&Scope::read(&request.with)).await?;
+        let changes = planned.hosts.iter().flat_map(|host| host.steps.iter().map(|step| step.change.clone())).collect();
+        site.keep(&request.reaction, Arc::new(planned));
         Ok(Plan { changes, notes: few(notes) })
     }
 
     async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
         let site = self.site(&request.config)?;
         let wanted = request.changes.as_deref().unwrap_or_default();
-        let hosts = match site.kept(&request.reaction).filter(|hosts| is_plan(hosts, wanted)) {
-            Some(hosts) => hosts,
-            None => {
-                let (hosts, _) = site.compute(&Scope::read(&request.with)).await?;
-                Arc::new(in_bounds(hosts))
-            }
+        let fresh = |planned: &Arc<Planned>| is_plan(&planned.hosts, wanted) && !planned.is_old(&site.reads);
+        let planned = match site.kept(&request.reaction).filter(fresh) {
+            Some(planned) => planned,
+            None => Arc::new(site.compute(&Scope::read(&request.with)).await?.0),
         };
-        if !is_plan(&hosts, wanted) {
+        if !is_plan(&planned.hosts, wanted) {
             return Err(world_moved("what is to be done is no longer what was planned"));
         }
-        site.apply(&hosts, &request.key, done).await
+        site.apply(&planned, &request.key, done).await
     }
 }
 
@@ -150,6 +161,20 @@ fn is_plan(hosts: &[HostSteps], wanted: &[Change]) -> bool {
     let planned: Vec<&Change> = all().map(|step| &step.change).filter(|change| !hopeless(change)).collect();
     let wanted: Vec<&Change> = wanted.iter().filter(|change| !hopeless(change)).collect();
     planned.len() == wanted.len() && planned.iter().zip(wanted).all(|(a, b)| same(a, b))
+}
+
+impl Planned {
+    /// Whether the truth about somebody in it was read again since.
+    fn is_old(&self, reads: &Reads) -> bool {
+        self.hosts.iter().any(|host| host.is_old(self.read, reads))
+    }
+}
+
+impl HostSteps {
+    fn is_old(&self, read: u64, reads: &Reads) -> bool {
+        let of_file = |step: &Step| matches!(&step.what, What::File(write) if reads.again_since(read, &write.user));
+        self.steps.iter().any(of_file)
+    }
 }
 
 impl Scope {
@@ -170,13 +195,14 @@ impl Scope {
 
 impl Site {
     /// What has to be done on each host of the scope, hosts without anything to do left out; and notes.
-    async fn compute(&self, scope: &Scope) -> Result<(Vec<HostSteps>, Vec<String>), Failure> {
+    async fn compute(&self, scope: &Scope) -> Result<(Planned, Vec<String>), Failure> {
         let inventory = Inventory::load(&self.config.hosts).await?;
         let mut notes = Vec::new();
         let hosts = scope_hosts(scope, &inventory, &mut notes);
         if hosts.is_empty() || scope.users.as_ref().is_some_and(BTreeSet::is_empty) {
-            return Ok((Vec::new(), notes));
+            return Ok((Planned { read: 0, hosts: Vec::new() }, notes));
         }
+        let read = self.reads.begin(scope.users.as_ref());
         let people = Arc::new(self.people(scope, &inventory.groups(), &mut notes).await?);
         let found = self.look(&hosts, scope, &people).await;
         let mut all = Vec::new();
@@ -196,7 +222,7 @@ impl Site {
                 all.push(HostSteps { host, steps });
             }
         }
-        Ok((all, notes))
+        Ok((Planned { read, hosts: in_bounds(all) }, notes))
     }
 
     /// The truth: everyone in scope who has an account.
@@ -297,30 +323,36 @@ impl Site {
         found
     }
 
-    fn keep(&self, reaction: &str, hosts: Arc<Vec<HostSteps>>) {
-        let mut planned = lock(&self.planned);
-        planned.retain(|(id, _)| id != reaction);
-        planned.push_back((reaction.to_owned(), hosts));
-        if planned.len() > PLANS_KEPT_MAX {
-            planned.pop_front();
+    fn keep(&self, reaction: &str, planned: Arc<Planned>) {
+        let mut kept = lock(&self.planned);
+        kept.retain(|(id, _)| id != reaction);
+        kept.push_back((reaction.to_owned(), planned));
+        if kept.len() > PLANS_KEPT_MAX {
+            kept.pop_front();
         }
     }
 
-    fn kept(&self, reaction: &str) -> Option<Arc<Vec<HostSteps>>> {
+    fn kept(&self, reaction: &str) -> Option<Arc<Planned>> {
         let mut planned = lock(&self.planned);
         let at = planned.iter().position(|(id, _)| id == reaction)?;
-        planned.remove(at).map(|(_, hosts)| hosts)
+        planned.remove(at).map(|(_, planned)| planned)
     }
 
     /// Writes, all hosts at once; what can't be done now goes on by itself, or fails this try if there is nothing else.
-    async fn apply(&self, hosts: &Arc<Vec<HostSteps>>, key: &str, done: &mut Done) -> Result<(), Failure> {
+    async fn apply(&self, planned: &Arc<Planned>, key: &str, done: &mut Done) -> Result<(), Failure> {
+        let hosts = &planned.hosts;
         let mut writing = JoinSet::new();
         for at in 0..hosts.len() {
-            let (fleet, hosts) = (Arc::clone(&self.fleet), Arc::clone(hosts));
+            let (fleet, planned, reads) = (Arc::clone(&self.fleet), Arc::clone(planned), Arc::clone(&self.reads));
             let block = self.config.block.clone();
-            writing.spawn(async move { (at, write_host(&fleet, &block, &hosts[at]).await) });
+            writing.spawn(async move {
+                let steps = &planned.hosts[at];
+                let is_old = || steps.is_old(planned.read, &reads);
+                (at, write_host(&fleet, &block, steps, is_old).await)
+            });
         }
-        let mut outcomes: Vec<HostOutcome> = hosts.iter().map(|_| HostOutcome::default()).collect();
+        // Of a write that panicked nothing is heard.
+        let mut outcomes: Vec<HostOutcome> = hosts.iter().map(|_| HostOutcome::panicked()).collect();
         while let Some(written) = writing.join_next().await {
             let Ok((at, outcome)) = written else { continue };
             for change in &outcome.done {
@@ -335,39 +367,6 @@ impl Site {
         conclude(hosts, &outcomes, key)?.into_iter().for_each(|left| done.later(left));
         Ok(())
     }
-}
-
-/// The hosts that could not be reached a moment ago.
-#[derive(Debug, Default)]
-struct Down(Mutex<HashMap<String, (Instant, Trouble)>>);
-
-impl Down {
-    /// The trouble of a host that others need not wait for now.
-    fn known(&self, host: &str) -> Option<Trouble> {
-        let down = lock(&self.0);
-        let (since, trouble) = down.get(host)?;
-        (since.elapsed() < Duration::from_secs(DOWN_SECONDS)).then(|| trouble.clone())
-    }
-
-    fn remember(&self, host: &str, trouble: Option<&Trouble>) {
-        let mut down = lock(&self.0);
-        match trouble.filter(|trouble| trouble.kind == TroubleKind::MayPass) {
-            Some(trouble) => drop(down.insert(host.to_owned(), (Instant::now(), trouble.clone()))),
-            None => drop(down.remove(host)),
-        }
-    }
-
-    /// A host that has not answered when all others had: taken for down until it does.
-    fn late(&self, host: &str) -> Trouble {
-        let message = "no answer yet; the others, which have answered, do not wait for it".to_owned();
-        let trouble = Trouble { message, hint: None, kind: TroubleKind::MayPass };
-        self.remember(host, Some(&trouble));
-        trouble
-    }
-}
-
-fn panicked() -> Trouble {
-    Trouble { message: "the handler failed on it, see its log".into(), hint: None, kind: TroubleKind::MayPass }
 }
 
 fn scope_hosts(scope: &Scope, inventory: &Inventory, notes: &mut Vec<String>) -> Vec<Arc<Host>> {
@@ -411,150 +410,6 @@ fn few(mut notes: Vec<String>) -> Vec<String> {
         notes.push(format!("and {more} more of this kind"));
     }
     notes
-}
-
-/// How it went on one host.
-#[derive(Debug, Default)]
-struct HostOutcome {
-    done: Vec<Change>,
-    /// Whether anything was asked of the host.
-    tried: bool,
-    /// What is wrong with the whole host.
-    whole: Option<Trouble>,
-    /// What is wrong with single users there.
-    troubles: Vec<Trouble>,
-    /// More is to be done than the plan had room for.
-    rest: bool,
-}
-
-async fn write_host(fleet: &Fleet, block: &str, steps: &HostSteps) -> HostOutcome {
-    let mut outcome = HostOutcome::default();
-    let mut writes: Vec<Write> = Vec::new();
-    let mut leaving: BTreeSet<&str> = BTreeSet::new();
-    for step in &steps.steps {
-        match &step.what {
-            What::File(write) => writes.push(write.clone()),
-            What::EndSessions(user) => drop(leaving.insert(user)),
-            What::Trouble(trouble) if step.change.more.contains_key("user") => outcome.troubles.push(trouble.clone()),
-            What::Trouble(trouble) => outcome.whole = Some(trouble.clone()),
-            What::Rest => outcome.rest = true,
-        }
-    }
-    if writes.is_empty() {
-        return outcome;
-    }
-    outcome.tried = true;
-    let last = plan::in_two_steps(block, &mut writes, &leaving);
-    let mut written = match fleet.write(&steps.host, &writes).await {
-        Ok(written) => written,
-        Err(trouble) => {
-            outcome.whole = Some(trouble);
-            return outcome;
-        }
-    };
-    end_sessions(fleet, steps, last, &mut written, &mut outcome).await;
-    for step in &steps.steps {
-        if let What::File(write) = &step.what {
-            match written.remove(&write.user) {
-                Some(Ok(())) => outcome.done.push(step.change.clone()),
-                Some(Err(trouble)) => outcome.troubles.push(trouble),
-                None => outcome.troubles.push(panicked()),
-            }
-        }
-    }
-    outcome
-}
-
-/// Only of those whose keys are gone: else they would be back at once. `last` is written when they have ended.
-async fn end_sessions(
-    fleet: &Fleet,
-    steps: &HostSteps,
-    mut last: Vec<Write>,
-    written: &mut BTreeMap<String, Result<(), Trouble>>,
-    outcome: &mut HostOutcome,
-) {
-    last.retain(|write| matches!(written.get(&write.user), Some(Ok(()))));
-    if last.is_empty() {
-        return;
-    }
-    let users: Vec<String> = last.iter().map(|write| write.user.clone()).collect();
-    let ended = match fleet.end_sessions(&steps.host, &users).await {
-        Ok(()) => {
-            let ended = |step: &&Step| matches!(&step.what, What::EndSessions(user) if users.contains(user));
-            outcome.done.extend(steps.steps.iter().filter(ended).map(|step| step.change.clone()));
-            fleet.write(&steps.host, &last).await
-        }
-        Err(trouble) => Err(trouble),
-    };
-    match ended {
-        Ok(more) => written.extend(more),
-        Err(trouble) => written.extend(users.into_iter().map(|user| (user, Err(trouble.clone())))),
-    }
-}
-
-/// What follows: done, and the hosts in trouble go on alone; planned again; or, where nothing else is there, a failed try.
-fn conclude(hosts: &[HostSteps], outcomes: &[HostOutcome], key: &str) -> Result<Vec<Later>, Failure> {
-    let troubles =
-        |outcome: &HostOutcome| -> Vec<Trouble> { outcome.whole.iter().chain(&outcome.troubles).cloned().collect() };
-    let all: Vec<(&HostSteps, &HostOutcome, Vec<Trouble>)> =
-        hosts.iter().zip(outcomes).map(|(host, outcome)| (host, outcome, troubles(outcome))).collect();
-    let is_moved = |trouble: &&Trouble| trouble.kind == TroubleKind::Moved;
-    // A failed try leaves nothing for later: whoever rewrites a file all the time must not cost a host that is down its turn.
-    let is_left = all.iter().any(|(_, outcome, troubles)| outcome.rest || !troubles.iter().all(|t| is_moved(&t)));
-    let moved = all.iter().find_map(|(host, _, troubles)| Some((host, troubles.iter().find(is_moved)?)));
-    if let Some((host, trouble)) = moved.filter(|_| !is_left) {
-        return Err(world_moved(&format!("{}: {}", host.host.name, plan::bare(&host.host, &trouble.message))));
-    }
-    let own = |host: &Host| lane(host) == key;
-    let mut left = Vec::new();
-    for (host, outcome, troubles) in &all {
-        let first = troubles.first().filter(|_| !own(&host.host));
-        left.extend(outcome.rest.then(|| later(&host.host, "more is to be done there than one plan has room for")));
-        left.extend(first.map(|first| later(&host.host, &first.message)));
-    }
-    match all.iter().find(|(host, _, troubles)| own(&host.host) && !troubles.is_empty()) {
-        // One link in the place of a file must not keep the rest from being done; it is met again at the end.
-        Some((_, outcome, _)) if outcome.rest && !outcome.done.is_empty() => Ok(left),
-        Some((host, _, troubles)) => Err(failure(&host.host, troubles)),
-        None => Ok(left),
-    }
-}
-
-/// The lane of what is left over of a host.
-fn lane(host: &Host) -> String {
-    format!("host {}", host.name)
-}
-
-/// Everyone on that host: what else was missed there meanwhile is made true too.
-fn later(host: &Host, why: &str) -> Later {
-    let with = Params::from_iter([("hosts".to_owned(), json!([host.name]))]);
-    Later {
-        key: lane(host),
-        with,
-        why: format!("{}: {}", host.name, plan::bare(host, why)),
-        target: Some(host.name.clone()),
-    }
-}
-
-/// One host's troubles as a failed try: temporary unless all of them last.
-fn failure(host: &Host, troubles: &[Trouble]) -> Failure {
-    let first = troubles.iter().find(|trouble| trouble.kind == TroubleKind::Lasting).or(troubles.first());
-    let more = match troubles.len() {
-        0 | 1 => String::new(),
-        n => format!(" (and {} more)", n - 1),
-    };
-    let why = first.map_or("", |trouble| plan::bare(host, &trouble.message));
-    let message = format!("{}: {why}{more}", host.name);
-    let hint = first.and_then(|trouble| trouble.hint.clone());
-    if troubles.iter().any(|trouble| trouble.kind != TroubleKind::Lasting) {
-        Failure::Retry { message, hint, after: None }
-    } else {
-        Failure::Permanent { message, hint }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,13 @@
 //! The parts of the glue that need no host.
 
+use serde_json::json;
+
+use handler_api::Later;
+
+use super::outcome::failure;
 use super::*;
 use crate::access::{Place, Reach};
+use crate::fleet::{TroubleKind, Write};
 
 fn host(name: &str) -> Arc<Host> {
     let place = Place::Directory("/k/%u".into());
@@ -131,4 +137,22 @@ fn notes_are_few_and_each_is_said_once() {
     let few = few(notes);
     assert_eq!(few.len(), NOTES_MAX + 1);
     assert_eq!(few.last().unwrap(), "and 6 more of this kind");
+}
+
+#[test]
+fn a_plan_is_old_once_somebody_asked_about_one_of_its_users() {
+    let reads = Reads::default();
+    let web = host("web01");
+    let planned = Planned { read: reads.begin(None), hosts: vec![steps(&web, 2, "a")] };
+    assert!(!planned.is_old(&reads));
+    reads.begin(Some(&BTreeSet::from(["somebody-else".to_owned()])));
+    reads.begin(None);
+    assert!(!planned.is_old(&reads), "reconciles do not send each other back");
+    reads.begin(Some(&BTreeSet::from(["user1".to_owned()])));
+    assert!(planned.is_old(&reads), "user1 may have lost the key that is about to be written");
+    let again = Planned { read: reads.begin(None), hosts: vec![steps(&web, 2, "a")] };
+    assert!(!again.is_old(&reads));
+    let crowd = (0..=memory::READS_KEPT_MAX).map(|n| n.to_string()).collect();
+    reads.begin(Some(&crowd));
+    assert!(again.is_old(&reads), "what is not remembered counts as asked");
 }

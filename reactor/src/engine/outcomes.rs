@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::redact::redacted;
-use super::parts::goes_on;
+use super::parts::{goes_on, guard_of_part};
 use super::{Act, Applied, Core, Run, Turn};
 use crate::guard::{self, Verdict};
 use crate::journal::{Entry, State};
@@ -48,7 +48,8 @@ impl Core {
         };
         let Some(live) = self.live.get_mut(&id) else { return };
         let seen: Vec<Change> = plan.iter().map(redacted).collect();
-        let verdict = guard::check(&seen, rule.guard, live.row.approved.as_deref());
+        let limits = if live.row.part.is_some() { guard_of_part(&self.rules, &rule) } else { rule.guard };
+        let verdict = guard::check(&seen, limits, live.row.approved.as_deref());
         let size = guard::size(&seen);
         live.row.plan = seen;
         turn.story(&id, now, "planned", &format!("changes: {}, of them deletes: {}", size.changes, size.deletes));

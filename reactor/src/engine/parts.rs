@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use handler_api::limits::NOTES_MAX;
 use handler_api::{Failure, Later};
@@ -15,6 +16,8 @@ use super::{Core, Live, Run, Turn, body_bytes, new_row};
 use crate::journal::{Entry, ReactionId, State};
 use crate::lanes::{JOINED_BYTES_MAX, JOINED_MESSAGES_MAX, LaneId, Restored, retry_at};
 use crate::message::Message;
+use crate::rules::matcher::Rules;
+use crate::rules::site::{GuardLimits, On, Rule};
 use crate::runner::Left;
 
 /// Messages that all parts of one apply take over from their parent together; each has a like share, the newest.
@@ -39,6 +42,18 @@ impl From<Result<Option<String>, Failure>> for Applied {
     fn from(result: Result<Option<String>, Failure>) -> Self {
         Self { result, notes: Vec::new(), left: Vec::new() }
     }
+}
+
+/// What a part may do without a person. Its handler may look at more than the messages of its rule are about (all that stands
+/// on a host, say), so it gets no more than a reconcile of that handler does; where there is none, no more than the default.
+pub(super) fn guard_of_part(rules: &Rules, rule: &Rule) -> GuardLimits {
+    let is_its = |other: &&Arc<Rule>| other.handler == rule.handler && matches!(other.on, On::Every(_));
+    let less = |a: GuardLimits, b: GuardLimits| GuardLimits {
+        changes: a.changes.min(b.changes),
+        deletes: a.deletes.min(b.deletes),
+    };
+    let most = rules.all().iter().filter(is_its).map(|other| other.guard).reduce(less).unwrap_or_default();
+    less(rule.guard, most)
 }
 
 /// The parent's messages, as its parts take them over.

@@ -1,7 +1,7 @@
 //! What the engine decides when a handler leaves something for later, or has a note.
 
 use super::super::tests::{
-    applied, arrive, at, change, core, down, last_state, message, only_run, planned, rows, update,
+    applied, arrive, at, change, core, core_of, down, last_state, message, only_run, planned, rows, update,
 };
 use super::*;
 use crate::engine::core::Act;
@@ -118,6 +118,25 @@ fn a_part_is_tried_like_any_other_and_is_a_dead_letter_in_the_end_that_can_be_br
         _ => None,
     });
     assert_eq!(again, Some(h7().later.with));
+}
+
+#[test]
+fn a_part_may_do_no_more_than_a_reconcile_of_its_handler() {
+    let rule = |name: &str, on: &str, guard: &str| format!("  - {{name: {name}, on: {on}, do: map, guard: {guard}}}\n");
+    let site = |every: &str| {
+        let handlers = "version: 1\nhandlers: {map: {exec: /bin/true}}\nrules:\n";
+        format!("{handlers}{}{every}", rule("one", "org.example.user.update", "{changes: 500, deletes: 400}"))
+    };
+    let limits = |yaml: &str| {
+        let core = core_of(yaml);
+        let guard = guard_of_part(&core.rules, core.rules.rule("one").expect("the rule"));
+        (guard.changes, guard.deletes)
+    };
+    assert_eq!(limits(&site("")), (20, 5), "the default where there is no reconcile");
+    assert_eq!(limits(&site(&rule("all", "{every: 6h}", "{changes: 900, deletes: 2}"))), (500, 2));
+    let two = rule("all", "{every: 6h}", "{changes: 900, deletes: 2}")
+        + &rule("more", "{every: 1d}", "{changes: 30, deletes: 9}");
+    assert_eq!(limits(&site(&two)), (30, 2));
 }
 
 #[test]
