@@ -55,6 +55,8 @@ pub struct Programs {
     pub stamp: PathBuf,
     /// Python with the real fedmsg, where `scripts/install-test-deps` has put it.
     pub python: Option<PathBuf>,
+    /// `ansible-playbook`, where `scripts/install-bench-deps` has put it.
+    pub ansible: Option<PathBuf>,
     /// `benches/peers`.
     pub peers: PathBuf,
     /// `release`, `quick` or `debug`.
@@ -80,18 +82,19 @@ pub fn programs() -> Result<Programs> {
     if !done.success() {
         bail!("the programs that are measured can't be built\nhint: cargo build --profile {named} -p reactor");
     }
-    let python = deps_dir().map(|dir| dir.join("venv/bin/python")).filter(|python| python.exists());
+    let installed = |program: &str| deps_dir().map(|dir| dir.join(program)).filter(|program| program.exists());
     Ok(Programs {
         reactor: built.join("reactor"),
         stamp: built.join("stamp"),
         peers: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"),
         benches,
-        python,
+        python: installed("venv/bin/python"),
+        ansible: installed("ansible/bin/ansible-playbook"),
         profile,
     })
 }
 
-/// Where `scripts/install-test-deps` puts things.
+/// Where `scripts/install-test-deps` and `scripts/install-bench-deps` put things.
 fn deps_dir() -> Option<PathBuf> {
     let cache = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/reactor-test"));
     std::env::var_os("REACTOR_TEST_DEPS").map(PathBuf::from).or_else(cache)

@@ -1,0 +1,274 @@
+//! ssh-keys: one key onto 200 hosts, and the keys of 2,000 users onto one host, beside Ansible and bare multiplexed ssh doing
+//! the same.
+//!
+//! The hosts are real sshd on loopback addresses of this machine (`tests/src/sshd.rs`), so both ends share its cores. Ours is
+//! what a user waits for: the handler process, asked over its stdin as the daemon asks it, plans (looks at every host) and
+//! applies; then it plans again, and that plan must be empty. Cold = the process is started and every connection made;
+//! warm = the connections are there. Both ends' processor seconds are taken too: on a loaded machine they are the better figure.
+
+mod ansible;
+mod bare;
+mod ours;
+mod work;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reactor_tests::sshd::{Farm, Layout};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::Env;
+use crate::table::Row;
+use ansible::Ansible;
+use bare::{Bare, Order};
+use ours::{Changed, Handler, Site};
+use work::{Cost, cost, median};
+
+const BENCH: &str = "ssh-keys";
+/// Ansible must take this many times longer, at least.
+const ANSIBLE_TIMES: f64 = 20.0;
+/// Bare ssh may be this many times quicker, at most: it looks at nothing before, checks nothing, and flushes nothing.
+const BARE_TIMES: f64 = 4.0;
+/// Commands of bare ssh at the same time over one connection: sshd's own MaxSessions is 10.
+const SESSIONS: usize = 8;
+
+/// Runs it.
+///
+/// # Errors
+/// When something does not work at all.
+pub fn run(env: &Env) -> Result<Vec<Row>> {
+    // What leaves its parent becomes ours, so that its processor time is counted: Ansible's ssh masters do.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    if !env.short && env.programs.ansible.is_none() {
+        eprintln!("  Ansible is not installed (scripts/install-bench-deps): it is left out");
+    }
+    let mut rows = many_hosts(env)?;
+    rows.extend(many_users(env)?);
+    Ok(rows)
+}
+
+/// One user's key onto many hosts.
+fn many_hosts(env: &Env) -> Result<Vec<Row>> {
+    let hosts = env.size(200, 10);
+    let farm = Farm::start(hosts, 1, Layout::Directory);
+    let (scratch, users) = (Scratch::new()?, farm.users.clone());
+    let site = Site::new(&scratch.dir("ours")?, &farm)?;
+    let with = json!({ "user": users[0] });
+    let change = |handler: &mut Handler<'_>| -> Result<Changed> {
+        let keys = new_keys(1)?;
+        site.truth(&users, &keys)?;
+        let changed = handler.change(&farm, &with, hosts)?;
+        (0..hosts).try_for_each(|n| has(&farm, n, &users[0], &keys[0]))?;
+        Ok(changed)
+    };
+    let (mut handler, cold) = cold(env, &farm, &site, change)?;
+
+    let bare_cold = Bare::cold(&scratch.dir("cold")?, &farm)?;
+    let (orders, key) = orders(&farm, hosts, &users)?;
+    let ((), bare_cold) = cost(&farm, || bare_cold.run(&farm, &orders, 16))?;
+    (0..hosts).try_for_each(|n| is(&bare::directory(&farm, n).join(&users[0]), &key))?;
+
+    let bare = Bare::warm(&scratch.dir("warm")?, &farm)?;
+    let (mut warm, mut bare_16, mut bare_32) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..env.size(5, 2) {
+        warm.push(change(&mut handler)?);
+        for (times, at_once) in [(&mut bare_16, 16), (&mut bare_32, 32)] {
+            let orders = self::orders(&farm, hosts, &users)?.0;
+            times.push(cost(&farm, || bare.run(&farm, &orders, at_once))?.1);
+        }
+    }
+    drop(bare);
+    let empty = median(warm.iter().map(|one| one.empty_plan).collect());
+    let plan = median(warm.iter().map(|one| one.plan).collect());
+    let warm = median(warm.iter().map(|one| one.change).collect());
+
+    let what = |how: &str| format!("{hosts} hosts × 1 key, {how}: plan and apply");
+    let near = 0.0..=BARE_TIMES;
+    let mut rows = vec![
+        wall(what("cold"), cold, "s").beside("bare ssh, 16 at once", bare_cold.wall).sane(near.clone()),
+        cpu(what("cold"), cold, "s").beside("bare ssh, 16 at once", bare_cold.cpu()),
+        wall(what("warm"), warm, "s").beside("bare ssh, 16 at once", median(bare_16.clone()).wall).sane(near.clone()),
+        wall(what("warm"), warm, "s").beside("bare ssh, 32 at once", median(bare_32).wall).sane(near),
+        cpu(what("warm"), warm, "s").beside("bare ssh, 16 at once", median(bare_16).cpu()),
+        wall(format!("{hosts} hosts × 1 key, warm: of it the plan"), plan, "s"),
+        wall(format!("{hosts} hosts × 1 key, warm: a plan that finds nothing to do"), empty, "s"),
+    ];
+    let Some(program) = env.programs.ansible.as_ref().filter(|_| !env.short) else { return Ok(rows) };
+    let ansible = Ansible::new(program, &scratch.dir("ansible")?, &farm)?;
+    for (how, mine, forks) in [("cold", cold, 16), ("warm", warm, 16), ("warm", warm, 50)] {
+        eprintln!("  Ansible on {hosts} hosts, {how}, {forks} forks …");
+        let keys = new_keys(1)?;
+        let ((), theirs) = cost(&farm, || ansible.run(&users, &keys, forks))?;
+        (0..hosts).try_for_each(|n| has(&farm, n, &users[0], &keys[0]))?;
+        rows.extend(beside_ansible(&what(how), mine, &format!("Ansible, {forks} forks"), theirs, "s"));
+    }
+    Ok(rows)
+}
+
+/// Many users' keys onto one host.
+fn many_users(env: &Env) -> Result<Vec<Row>> {
+    let (all, sample) = (env.size(2_000, 100), env.size(50, 0));
+    // Only Ansible asks for accounts that exist.
+    let farm = Farm::start(1, sample, Layout::Directory);
+    let named = (sample..all).map(|n| format!("rb{n:04}"));
+    let users: Vec<String> = farm.users.iter().cloned().chain(named).collect();
+    let scratch = Scratch::new()?;
+    let site = Site::new(&scratch.dir("ours")?, &farm)?;
+    let change = |handler: &mut Handler<'_>| -> Result<Changed> {
+        let keys = new_keys(all)?;
+        site.truth(&users, &keys)?;
+        let changed = handler.change(&farm, &json!({}), all)?;
+        users.iter().zip(&keys).try_for_each(|(user, key)| has(&farm, 0, user, key))?;
+        Ok(changed)
+    };
+    let (mut handler, cold) = cold(env, &farm, &site, change)?;
+    let bare = Bare::warm(&scratch.dir("warm")?, &farm)?;
+    let few = &users[..env.size(200, 20)];
+    let (mut warm, mut singly, mut at_once) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..env.size(5, 2) {
+        warm.push(change(&mut handler)?);
+        let keys = new_keys(all)?;
+        let write = |(user, key): (&String, &String)| Order::write(&farm, 0, user, &format!("{key}\n"));
+        let orders: Vec<Order> = few.iter().zip(&keys).map(write).collect();
+        singly.push(cost(&farm, || bare.run(&farm, &orders, SESSIONS))?.1.each(few.len()));
+        let order = archive(&farm, &scratch, &users, &keys)?;
+        at_once.push(cost(&farm, || bare.run(&farm, &[order], 1))?.1.each(all));
+        users.iter().zip(&keys).try_for_each(|(user, key)| is(&bare::directory(&farm, 0).join(user), key))?;
+    }
+    drop(bare);
+    let each = |costs: &[Changed], of: fn(&Changed) -> Cost| median(costs.iter().map(of).collect()).each(all);
+    let (cold, plan, empty) = (cold.each(all), each(&warm, |one| one.plan), each(&warm, |one| one.empty_plan));
+    let warm = each(&warm, |one| one.change);
+    let (singly, at_once) = (median(singly), median(at_once));
+
+    let unit = "ms/user";
+    let what = |how: &str| format!("1 host × {all} users, {how}: plan and apply");
+    let mut rows = vec![
+        wall(what("cold"), cold, unit),
+        wall(what("warm"), warm, unit).beside("bare ssh, a command each, 8 at once", singly.wall * 1e3).sane(0.0..=1.0),
+        cpu(what("warm"), warm, unit).beside("bare ssh, a command each, 8 at once", singly.cpu() * 1e3),
+        wall(what("warm"), warm, unit).beside("bare ssh, one tar stream, then mv", at_once.wall * 1e3),
+        cpu(what("warm"), warm, unit).beside("bare ssh, one tar stream, then mv", at_once.cpu() * 1e3),
+        wall(format!("1 host × {all} users, warm: of it the plan"), plan, unit),
+        wall(format!("1 host × {all} users, warm: a plan that finds nothing to do"), empty, unit),
+    ];
+    let Some(program) = env.programs.ansible.as_ref().filter(|_| !env.short) else { return Ok(rows) };
+    let ansible = Ansible::new(program, &scratch.dir("ansible")?, &farm)?;
+    for how in ["cold", "warm"] {
+        eprintln!("  Ansible for {sample} users, {how} …");
+        let keys = new_keys(sample)?;
+        let ((), theirs) = cost(&farm, || ansible.run(&users[..sample], &keys, 16))?;
+        users.iter().zip(&keys).try_for_each(|(user, key)| has(&farm, 0, user, key))?;
+        if how == "warm" {
+            let beside = format!("Ansible, {sample} users in one loop");
+            rows.extend(beside_ansible(&what(how), warm, &beside, theirs.each(sample), unit));
+        }
+    }
+    Ok(rows)
+}
+
+/// The handler started anew, with all its connections: what the first change cost, and the handler, warm now.
+fn cold<'a>(
+    env: &Env,
+    farm: &Farm,
+    site: &'a Site,
+    change: impl Fn(&mut Handler<'_>) -> Result<Changed>,
+) -> Result<(Handler<'a>, Cost)> {
+    let mut costs = Vec::new();
+    loop {
+        let (mut handler, start) = cost(farm, || Handler::start(&env.programs.reactor, site))?;
+        costs.push(start.and(change(&mut handler)?.change));
+        if costs.len() == env.size(3, 1) {
+            return Ok((handler, median(costs)));
+        }
+    }
+}
+
+fn wall(what: String, cost: Cost, unit: &'static str) -> Row {
+    Row::new(BENCH, what, in_unit(cost.wall, unit), unit)
+}
+
+fn cpu(what: String, cost: Cost, unit: &'static str) -> Row {
+    let hosts = in_unit(cost.hosts, unit);
+    let row = Row::new(BENCH, format!("{what}: processor time"), in_unit(cost.cpu(), unit), unit);
+    row.note(format!("of it the hosts {hosts:.2} {unit}"))
+}
+
+fn in_unit(seconds: f64, unit: &str) -> f64 {
+    if unit.starts_with("ms") { seconds * 1e3 } else { seconds }
+}
+
+fn beside_ansible(what: &str, mine: Cost, name: &str, theirs: Cost, unit: &'static str) -> [Row; 2] {
+    let far = 0.0..=1.0 / ANSIBLE_TIMES;
+    [
+        wall(what.to_owned(), mine, unit).beside(name, in_unit(theirs.wall, unit)).sane(far.clone()),
+        cpu(what.to_owned(), mine, unit).beside(name, in_unit(theirs.cpu(), unit)).sane(far),
+    ]
+}
+
+/// A directory with a short path, for control sockets.
+struct Scratch(TempDir);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::Builder::new().prefix("rb-").tempdir_in("/tmp")?))
+    }
+
+    fn dir(&self, name: &str) -> Result<std::path::PathBuf> {
+        let dir = self.0.path().join(name);
+        fs::create_dir(&dir)?;
+        Ok(dir)
+    }
+}
+
+/// New public keys.
+fn new_keys(n: usize) -> Result<Vec<String>> {
+    let one = |n: usize| {
+        let random = SystemRandom::new();
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| anyhow!("no random numbers"))?;
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(|_| anyhow!("no key"))?;
+        let words = [b"ssh-ed25519", pair.public_key().as_ref()];
+        let blob: Vec<u8> =
+            words.iter().flat_map(|word| [&(word.len() as u32).to_be_bytes()[..], word].concat()).collect();
+        Ok(format!("ssh-ed25519 {} key {n}", STANDARD.encode(blob)))
+    };
+    (0..n).map(one).collect()
+}
+
+/// A command of bare ssh for each host, and the key that they write.
+fn orders(farm: &Farm, hosts: usize, users: &[String]) -> Result<(Vec<Order>, String)> {
+    let key = new_keys(1)?.remove(0);
+    Ok(((0..hosts).map(|n| Order::write(farm, n, &users[0], &format!("{key}\n"))).collect(), key))
+}
+
+/// One command of bare ssh that writes all files: a tar stream into a directory beside them, then mv.
+fn archive(farm: &Farm, scratch: &Scratch, users: &[String], keys: &[String]) -> Result<Order> {
+    let dir = tempfile::tempdir_in(scratch.0.path())?;
+    users.iter().zip(keys).try_for_each(|(user, key)| fs::write(dir.path().join(user), format!("{key}\n")))?;
+    let tar = Command::new("tar").args(["-c", "-C"]).arg(dir.path()).arg(".").output()?;
+    ensure!(tar.status.success(), "tar: {}", tar.status);
+    let there = bare::directory(farm, 0);
+    let line = format!("cd {} && mkdir .n && tar -xC .n && mv .n/* . && rmdir .n", there.display());
+    Ok(Order { host: 0, line, input: tar.stdout })
+}
+
+/// That this is the one key that a user has there.
+fn has(farm: &Farm, host: usize, user: &str, key: &str) -> Result<()> {
+    is(&farm.key_file(host, user), key)
+}
+
+/// That a file has this key, and no other.
+fn is(file: &Path, key: &str) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let material = key.split(' ').nth(1).context("a key")?;
+    let one = text.contains(material) && text.matches("ssh-ed25519").count() == 1;
+    ensure!(one, "{}: not the one key that was meant: {text}", file.display());
+    Ok(())
+}
