@@ -52,11 +52,11 @@ impl Ansible {
         Ok(Self { program: program.to_owned(), dir: dir.to_owned() })
     }
 
-    /// Gives each of these users one key, on all hosts.
+    /// Gives each of these users one key, on all hosts; with `check` it only says what it would change.
     ///
     /// # Errors
     /// When it fails, with what it says.
-    pub fn run(&self, users: &[String], keys: &[String], forks: usize) -> Result<()> {
+    pub fn run(&self, users: &[String], keys: &[String], forks: usize, check: bool) -> Result<()> {
         let all: Vec<Value> = users.iter().zip(keys).map(|(user, key)| json!({"user": user, "key": key})).collect();
         let task = json!({
             "name": "keys",
@@ -69,7 +69,8 @@ impl Ansible {
         let play = json!([{"hosts": "all", "gather_facts": false, "tasks": [task]}]);
         fs::write(self.dir.join("play.json"), play.to_string())?;
         let mut command = self.command(&self.program);
-        let done = command.args(["--forks", &forks.to_string(), "play.json"]).output()?;
+        command.args(["--forks", &forks.to_string(), "play.json"]).args(check.then_some("--check"));
+        let done = command.output()?;
         if !done.status.success() {
             let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
             bail!("ansible-playbook: {}\n{}", done.status, said.chars().take(3_000).collect::<String>());
