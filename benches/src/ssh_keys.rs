@@ -26,7 +26,7 @@ use tempfile::TempDir;
 
 use crate::Env;
 use crate::table::Row;
-use ansible::Ansible;
+use ansible::{Ansible, How};
 use bare::{Bare, Order};
 use ours::{Changed, Handler, Site};
 use work::{Cost, cost, median};
@@ -47,6 +47,10 @@ const SESSIONS: usize = 8;
 /// # Errors
 /// When something does not work at all.
 pub fn run(env: &Env) -> Result<Vec<Row>> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("  left out: a farm of sshd needs root");
+        return Ok(Vec::new());
+    }
     // What leaves its parent becomes ours, so that its processor time is counted: Ansible's ssh masters do.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     if !env.short && env.programs.ansible.is_none() {
@@ -105,50 +109,46 @@ fn many_hosts(env: &Env) -> Result<Vec<Row>> {
     ];
     if let Some(program) = env.programs.ansible.as_ref().filter(|_| !env.short) {
         let ansible = Ansible::new(program, &scratch.dir("ansible")?, &farm)?;
-        rows.extend(hosts_beside_ansible(&ansible, &farm, &users, (cold, warm))?);
+        rows.extend(hosts_beside_ansible(&ansible, &farm, &users, warm)?);
     }
     Ok(rows)
 }
 
-/// Ansible doing what `(cold, warm)` did. Its module looks and writes in one go; whoever wants to see the plan before it is
-/// done, as ours is seen, runs it twice: first with `--check`.
-fn hosts_beside_ansible(
-    ansible: &Ansible,
-    farm: &Farm,
-    users: &[String],
-    (cold, warm): (Cost, Cost),
-) -> Result<Vec<Row>> {
+/// Ansible doing the same: as a message or cron would start it (it connects, and gathers facts as it does unless told not to);
+/// with warm connections and without facts, `--check` and then the run, because whoever wants to see the plan before it is
+/// applied, as ours is seen, runs it twice; and of that the run alone, which looks and writes in one go.
+fn hosts_beside_ansible(ansible: &Ansible, farm: &Farm, users: &[String], warm: Cost) -> Result<Vec<Row>> {
     let hosts = farm.hosts.len();
-    let run = |how: &str, forks: usize, check: bool| {
-        eprintln!("  Ansible on {hosts} hosts, {how}, {forks} forks …");
-        let keys = new_keys(1)?;
-        let ((), checked) = match check {
-            true => cost(farm, || ansible.run(users, &keys, forks, true))?,
-            false => Default::default(),
-        };
-        let ((), ran) = cost(farm, || ansible.run(users, &keys, forks, false))?;
-        (0..hosts).try_for_each(|n| has(farm, n, &users[0], &keys[0]))?;
-        anyhow::Ok((ran, checked.and(ran)))
+    let run = |how: How, keys: &[String]| {
+        eprintln!("  Ansible on {hosts} hosts, {how:?} …");
+        let ((), took) = cost(farm, || ansible.run(users, keys, how))?;
+        let is_new = |n| has(farm, n, &users[0], &keys[0]);
+        anyhow::Ok(if how.check { took } else { (0..hosts).try_for_each(is_new).map(|()| took)? })
     };
-    let (first, _) = run("cold", 16, false)?;
-    let (ran, both) = run("warm, --check before", 16, true)?;
-    let (ran_50, _) = run("warm", 50, false)?;
+    let tuned = How { forks: 16, facts: false, check: false };
+    let started = run(How { facts: true, ..tuned }, &new_keys(1)?)?;
+    let keys = new_keys(1)?;
+    let checked = run(How { check: true, ..tuned }, &keys)?;
+    let ran = run(tuned, &keys)?;
+    let both = checked.and(ran);
+    let ran_50 = run(How { forks: 50, ..tuned }, &new_keys(1)?)?;
 
-    let [what_cold, what] = ["cold", "warm"].map(|how| format!("{hosts} hosts × 1 key, {how}: plan and apply"));
+    let what = format!("{hosts} hosts × 1 key, warm: plan and apply");
     let (far, rather_far) = (0.0..=1.0 / ANSIBLE_TIMES, 0.0..=1.0 / ANSIBLE_ONE_RUN_TIMES);
-    let checked = "Ansible, --check and then a run, 16 forks";
-    let this_side = format!("{what}: processor time of this side alone");
-    let one = "Ansible, one run, 16 forks";
-    Ok(vec![
-        wall(what.clone(), warm, "s").beside(checked, both.wall).sane(far.clone()),
-        cpu(what.clone(), warm, checked, both, "s").sane(far.clone()),
-        wall(what.clone(), warm, "s").beside(one, ran.wall).sane(rather_far.clone()),
-        wall(what.clone(), warm, "s").beside("Ansible, one run, 50 forks", ran_50.wall).sane(rather_far.clone()),
-        cpu(what, warm, one, ran, "s").sane(rather_far),
-        Row::new(BENCH, this_side, warm.ours, "s").beside(one, ran.ours).sane(far),
-        wall(what_cold.clone(), cold, "s").beside(one, first.wall),
-        cpu(what_cold, cold, one, first, "s"),
-    ])
+    let mut rows = Vec::new();
+    for (name, theirs, sane) in [
+        ("Ansible as a message starts it (connects, gathers facts), 16 forks", started, far.clone()),
+        ("Ansible, warm, no facts: --check and then a run, 16 forks", both, far.clone()),
+        ("Ansible, warm, no facts: one run, 16 forks", ran, rather_far.clone()),
+        ("Ansible, warm, no facts: one run, 50 forks", ran_50, rather_far),
+    ] {
+        rows.push(wall(what.clone(), warm, "s").beside(name, theirs.wall).sane(sane.clone()));
+        rows.push(cpu(what.clone(), warm, name, theirs, "s").sane(sane));
+    }
+    let this_side = format!("{what}: processor time of this side, without the hosts");
+    let one = "Ansible, warm, no facts: one run, 16 forks";
+    rows.push(Row::new(BENCH, this_side, warm.ours, "s").beside(one, ran.ours).sane(far));
+    Ok(rows)
 }
 
 /// Many users' keys onto one host.
@@ -200,11 +200,13 @@ fn many_users(env: &Env) -> Result<Vec<Row>> {
     ];
     let Some(program) = env.programs.ansible.as_ref().filter(|_| !env.short) else { return Ok(rows) };
     let ansible = Ansible::new(program, &scratch.dir("ansible")?, &farm)?;
+    let how = How { forks: 16, facts: false, check: false };
     let mut theirs = Cost::default();
-    for how in ["cold", "warm"] {
-        eprintln!("  Ansible for {sample} users, {how} …");
+    // The second time is warm.
+    for _ in 0..2 {
+        eprintln!("  Ansible for {sample} users …");
         let keys = new_keys(sample)?;
-        theirs = cost(&farm, || ansible.run(&users[..sample], &keys, 16, false))?.1.each(sample);
+        theirs = cost(&farm, || ansible.run(&users[..sample], &keys, how))?.1.each(sample);
         users.iter().zip(&keys).try_for_each(|(user, key)| has(&farm, 0, user, key))?;
     }
     let beside = format!("Ansible, {sample} users in one loop");

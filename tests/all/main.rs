@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code: what is not there ends the test")]
 
 mod accounts;
+mod accounts_kerberos;
 mod fedmsg;
 mod fedmsg_sockets;
 mod journal;

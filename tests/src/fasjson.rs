@@ -16,6 +16,9 @@ pub const PRINCIPALS: [&str; 3] = ["HTTP/localhost", "ldap/localhost", CALLER];
 /// Longest start. Importing it takes two seconds on an idle machine.
 const START_MAX: Duration = Duration::from_secs(60);
 
+/// How long a worker may do nothing but one request, in seconds.
+const WORKER_SECONDS_MAX: &str = "5";
+
 /// A running FASJSON.
 #[derive(Debug)]
 pub struct Fasjson {
@@ -52,7 +55,9 @@ impl Fasjson {
         program
             .args(["--workers", "2", "--bind", &format!("127.0.0.1:{port}"), "--chdir"])
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"))
-            .args(["--worker-tmp-dir", "/dev/shm", "fasjson_app:application"])
+            // Without its LDAP server FASJSON sleeps a minute and tries again; gunicorn replaces a worker that does.
+            .args(["--preload", "--timeout", WORKER_SECONDS_MAX, "--worker-tmp-dir", "/dev/shm"])
+            .arg("fasjson_app:application")
             .envs(kdc.env())
             .env("HOME", &dir)
             .env("PYTHONDONTWRITEBYTECODE", "1")

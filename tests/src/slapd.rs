@@ -123,11 +123,12 @@ impl People {
                 "dn: {}\nobjectClass: inetOrgPerson\nobjectClass: ipaSshUser\nobjectClass: fasUser\nuid: {name}\ncn: {name}\n\
                  sn: {name}\ngivenName: Test\ndisplayName: Test {name}\nmail: {name}@reactor.test\nfasIsPrivate: FALSE\n\
                  fasCreationTime: 20200102030405Z\n{lock}{member_of}{}\n\
-                 dn: uid={name},ou=People,{BASE}\nobjectClass: account\nobjectClass: posixAccount\n\
+                 dn: {}\nobjectClass: account\nobjectClass: posixAccount\n\
                  objectClass: ldapPublicKey\nuid: {name}\ncn: {name}\nuidNumber: {}\ngidNumber: 100\n\
                  homeDirectory: /home/{name}\n{}\n",
                 user_dn(name),
                 keys("ipaSshPubKey"),
+                lpk_dn(name),
                 10_000 + number,
                 keys("sshPublicKey"),
             );

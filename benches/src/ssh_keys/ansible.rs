@@ -14,6 +14,20 @@ use super::bare;
 /// it makes it.
 const SOCKET_DIR_BYTES_MAX: usize = 70;
 
+/// How much of what Ansible says stands in an error, in characters.
+const SAID_MAX: usize = 3_000;
+
+/// How a playbook is run.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// Hosts at the same time.
+    pub forks: usize,
+    /// Whether it gathers facts first, as it does unless it is told not to.
+    pub facts: bool,
+    /// Whether it only says what it would change.
+    pub check: bool,
+}
+
 /// Ansible, and a directory with its inventory. Its connections end with this value.
 #[derive(Debug)]
 pub struct Ansible {
@@ -52,28 +66,25 @@ impl Ansible {
         Ok(Self { program: program.to_owned(), dir: dir.to_owned() })
     }
 
-    /// Gives each of these users one key, on all hosts; with `check` it only says what it would change.
+    /// Gives each of these users one key, on all hosts.
     ///
     /// # Errors
     /// When it fails, with what it says.
-    pub fn run(&self, users: &[String], keys: &[String], forks: usize, check: bool) -> Result<()> {
+    pub fn run(&self, users: &[String], keys: &[String], how: How) -> Result<()> {
         let all: Vec<Value> = users.iter().zip(keys).map(|(user, key)| json!({"user": user, "key": key})).collect();
-        let task = json!({
-            "name": "keys",
-            "ansible.posix.authorized_key": {
-                "user": "{{ item.user }}", "key": "{{ item.key }}", "path": "{{ keys }}{{ item.user }}",
-                "manage_dir": false, "exclusive": true,
-            },
-            "loop": all,
+        let words = json!({
+            "user": "{{ item.user }}", "key": "{{ item.key }}", "path": "{{ keys }}{{ item.user }}",
+            "manage_dir": false, "exclusive": true,
         });
-        let play = json!([{"hosts": "all", "gather_facts": false, "tasks": [task]}]);
+        let task = json!({"ansible.posix.authorized_key": words, "loop": all});
+        let play = json!([{"hosts": "all", "gather_facts": how.facts, "tasks": [task]}]);
         fs::write(self.dir.join("play.json"), play.to_string())?;
         let mut command = self.command(&self.program);
-        command.args(["--forks", &forks.to_string(), "play.json"]).args(check.then_some("--check"));
+        command.args(["--forks", &how.forks.to_string(), "play.json"]).args(how.check.then_some("--check"));
         let done = command.output()?;
         if !done.status.success() {
             let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-            bail!("ansible-playbook: {}\n{}", done.status, said.chars().take(3_000).collect::<String>());
+            bail!("ansible-playbook: {}\n{}", done.status, said.chars().take(SAID_MAX).collect::<String>());
         }
         Ok(())
     }

@@ -23,6 +23,11 @@ pub const PLANS_KEPT_MAX: usize = 16;
 /// How long a host that could not be reached is not waited for again, in seconds: the others must not be late because of
 /// it. A request for that host alone tries it all the same.
 pub const DOWN_SECONDS: u64 = 60;
+/// Of many hosts, so few (in per cent, but at least one) are not waited for when all others have answered: they go on by
+/// themselves. A withdrawn key must not stay everywhere because one host hangs.
+pub const STRAGGLERS_PER_CENT: usize = 10;
+/// How much longer than twice the time of the others such a host gets, in seconds.
+pub const STRAGGLER_SECONDS: u64 = 3;
 /// Accounts asked for at the same time.
 pub const ACCOUNTS_AT_ONCE: usize = 8;
 /// Notes of one plan; further ones are counted.
@@ -42,7 +47,7 @@ struct Site {
     config: Config,
     accounts: Arc<Accounts>,
     fleet: Arc<Fleet>,
-    down: Mutex<HashMap<String, (Instant, Trouble)>>,
+    down: Arc<Down>,
     planned: Mutex<VecDeque<(String, Arc<Vec<HostSteps>>)>>,
 }
 
@@ -80,7 +85,7 @@ impl SshKeys {
             accounts: Arc::new(Accounts::open(&config.accounts)?),
             fleet: Arc::new(Fleet::new(config.ssh.clone())),
             config,
-            down: Mutex::default(),
+            down: Arc::default(),
             planned: Mutex::default(),
         });
         *held = Some(Arc::clone(&site));
@@ -249,7 +254,7 @@ impl Site {
         let mut found = HashMap::new();
         let mut looking = JoinSet::new();
         for host in hosts {
-            if let Some(trouble) = self.known_down(hosts.len(), &host.name) {
+            if let Some(trouble) = self.down.known(&host.name).filter(|_| hosts.len() > 1) {
                 found.insert(host.name.clone(), Err(trouble));
                 continue;
             }
@@ -258,36 +263,43 @@ impl Site {
                 None => Who::Everyone(on_host(host, people)),
             };
             let (fleet, host, block) = (Arc::clone(&self.fleet), Arc::clone(host), self.config.block.clone());
+            let down = Arc::clone(&self.down);
             looking.spawn(async move {
                 let found = fleet.look(&host, &who, &block).await;
+                down.remember(&host.name, found.as_ref().err());
                 (host.name.clone(), found)
             });
         }
-        while let Some(looked) = looking.join_next().await {
-            let Ok((host, result)) = looked else { continue };
-            self.remember(&host, result.as_ref().err());
-            found.insert(host, result);
+        let began = Instant::now();
+        let few = (hosts.len() * STRAGGLERS_PER_CENT / 100).max(1);
+        let mut last_answer = None;
+        loop {
+            let deadline = last_answer.filter(|_| looking.len() <= few).map(|after: Duration| {
+                tokio::time::Instant::from_std(began + after * 2 + Duration::from_secs(STRAGGLER_SECONDS))
+            });
+            let looked = match deadline {
+                None => looking.join_next().await,
+                Some(deadline) => match tokio::time::timeout_at(deadline, looking.join_next()).await {
+                    Ok(looked) => looked,
+                    Err(_) => break,
+                },
+            };
+            match looked {
+                None => break,
+                // One that panicked has said nothing; see below.
+                Some(Err(_)) => {}
+                Some(Ok((host, result))) => {
+                    found.insert(host, result);
+                    last_answer = Some(began.elapsed());
+                }
+            }
         }
-        // A look that panicked has said nothing.
+        // They end by themselves, within their own timeouts, and tell whether the host is down.
+        looking.detach_all();
         for host in hosts {
-            found.entry(host.name.clone()).or_insert_with(|| Err(panicked()));
+            found.entry(host.name.clone()).or_insert_with(|| Err(self.down.late(&host.name)));
         }
         found
-    }
-
-    /// The trouble of a host that was down a moment ago, where others must not wait for it.
-    fn known_down(&self, hosts: usize, host: &str) -> Option<Trouble> {
-        let down = lock(&self.down);
-        let (since, trouble) = down.get(host).filter(|_| hosts > 1)?;
-        (since.elapsed() < Duration::from_secs(DOWN_SECONDS)).then(|| trouble.clone())
-    }
-
-    fn remember(&self, host: &str, trouble: Option<&Trouble>) {
-        let mut down = lock(&self.down);
-        match trouble.filter(|trouble| trouble.kind == TroubleKind::MayPass) {
-            Some(trouble) => drop(down.insert(host.to_owned(), (Instant::now(), trouble.clone()))),
-            None => drop(down.remove(host)),
-        }
     }
 
     fn keep(&self, reaction: &str, hosts: Arc<Vec<HostSteps>>) {
@@ -308,9 +320,8 @@ impl Site {
     /// Writes, all hosts at once; what can't be done now goes on by itself, or fails this try if there is nothing else.
     async fn apply(&self, hosts: &Arc<Vec<HostSteps>>, key: &str, done: &mut Done) -> Result<(), Failure> {
         let mut writing = JoinSet::new();
-        for (at, host) in hosts.iter().enumerate() {
+        for at in 0..hosts.len() {
             let (fleet, hosts) = (Arc::clone(&self.fleet), Arc::clone(hosts));
-            let _ = host;
             writing.spawn(async move { (at, write_host(&fleet, &hosts[at]).await) });
         }
         let mut outcomes: Vec<HostOutcome> = hosts.iter().map(|_| HostOutcome::default()).collect();
@@ -319,10 +330,39 @@ impl Site {
             for change in &outcome.done {
                 done.change(change);
             }
-            self.remember(&hosts[at].host.name, outcome.whole.as_ref());
+            self.down.remember(&hosts[at].host.name, outcome.whole.as_ref());
             outcomes[at] = outcome;
         }
         conclude(hosts, &outcomes, key, done)
+    }
+}
+
+/// The hosts that could not be reached a moment ago.
+#[derive(Debug, Default)]
+struct Down(Mutex<HashMap<String, (Instant, Trouble)>>);
+
+impl Down {
+    /// The trouble of a host that others need not wait for now.
+    fn known(&self, host: &str) -> Option<Trouble> {
+        let down = lock(&self.0);
+        let (since, trouble) = down.get(host)?;
+        (since.elapsed() < Duration::from_secs(DOWN_SECONDS)).then(|| trouble.clone())
+    }
+
+    fn remember(&self, host: &str, trouble: Option<&Trouble>) {
+        let mut down = lock(&self.0);
+        match trouble.filter(|trouble| trouble.kind == TroubleKind::MayPass) {
+            Some(trouble) => drop(down.insert(host.to_owned(), (Instant::now(), trouble.clone()))),
+            None => drop(down.remove(host)),
+        }
+    }
+
+    /// A host that has not answered when all others had: taken for down until it does.
+    fn late(&self, host: &str) -> Trouble {
+        let message = "it has not answered when the others had; they do not wait for it".to_owned();
+        let trouble = Trouble { message, hint: None, kind: TroubleKind::MayPass };
+        self.remember(host, Some(&trouble));
+        trouble
     }
 }
 
@@ -496,3 +536,7 @@ fn failure(host: &Host, troubles: &[Trouble]) -> Failure {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "handler_tests.rs"]
+mod tests;

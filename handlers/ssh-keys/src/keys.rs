@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use shown::shown;
 
-use line::{Line, Skip};
 pub(crate) use line::is_shown;
+use line::{Line, Skip};
 
 /// Most keys of one user that are taken. The order of the account system does not count: it may change.
 pub const KEYS_MAX: usize = 100;

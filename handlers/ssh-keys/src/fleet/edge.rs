@@ -83,14 +83,15 @@ impl Edge {
         self.limit.as_secs()
     }
 
-    /// How long what is done with one user's rights may take, in seconds: some users hang on purpose, the others go on.
+    /// How long what is done with one user's rights may take, in seconds: some users hang on purpose, the others go on. A
+    /// disk that is written to heavily may hold up a flush for seconds.
     pub fn user_seconds(&self) -> u64 {
-        (self.limit.as_secs() / 5).clamp(2, 10)
+        (self.limit.as_secs() / 2).clamp(2, 15)
     }
 
     /// How long it is waited for the lock on one user's own directory, in seconds.
     pub fn user_lock_seconds(&self) -> u64 {
-        self.user_seconds() / 2
+        (self.user_seconds() / 5).max(1)
     }
 
     /// Runs it and hears it out, whatever its exit code is.

@@ -6,11 +6,10 @@ use handler_api::ParamType;
 
 use super::{Found, Trouble};
 use crate::access::Host;
+use crate::block;
 
 /// Longest directory or pattern, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
-/// Longest name of a block, in bytes.
-const BLOCK_BYTES_MAX: usize = 64;
 
 /// Whether this may be a user's name: it becomes a file name and a word for getent. Digits alone are a uid to getent.
 pub(super) fn is_user(name: &str) -> bool {
@@ -31,11 +30,10 @@ pub(super) fn sort_out(host: &Host, users: &[String]) -> (BTreeSet<String>, BTre
 
 /// What the first line of our block begins with.
 pub(super) fn marker(host: &Host, block: &str) -> Result<String, Trouble> {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    if block.is_empty() || block.len() > BLOCK_BYTES_MAX || !block.bytes().all(fine) {
-        return Err(Trouble::lasting(host, format!("{block:?} can't be the name of a block")));
+    if block::is_name(block) {
+        return Ok(block::marker(block));
     }
-    Ok(format!("# reactor begin {block}:"))
+    Err(Trouble::lasting(host, format!("{block:?} can't be the name of a block")))
 }
 
 fn is_path(path: &str) -> bool {

@@ -14,15 +14,21 @@ enter() {
     modes=$(stat -c '%u %a %n' -- / "$@") || exit 107
     while read -r uid mode path; do
         [ "$uid" = 0 ] || [ -O "$path" ] || { printf '%s' "$path" >&2; exit 105; }
+        open=
         case $mode in
-        *[2367]? | *[2367])
-            case $mode in
-            # Sticky, like /tmp: others may add to it but can't replace what is not theirs.
-            [1357]???) [ "$path" != "$PWD" ] || { printf '%s' "$path" >&2; exit 106; } ;;
-            *) printf '%s' "$path" >&2; exit 106 ;;
-            esac ;;
+        *[2367]) open=1 ;;
+        # What a plain user makes may be the own group's too (umask 002). Where root writes sshd reads, and refuses that.
+        *[2367]?) [ "$(id -u)" != 0 ] && [ -G "$path" ] || open=1 ;;
         esac
-    done <<EOF
+        case $open$mode in
+        # Sticky, like /tmp: others may add to it but can't replace what is not theirs.
+        1[1357]???) [ "$path" != "$PWD" ] || { printf '%s' "$path" >&2; exit 106; } ;;
+        1*) [ -z "$open" ] || { printf '%s' "$path" >&2; exit 106; } ;;
+        esac
+        checked=$path
+    done <<EOF || exit 107
 $modes
 EOF
+    # Some shells keep such a text in a file: on a full disk nothing was read, and so nothing checked.
+    [ "${checked-}" = "$PWD" ] || exit 107
 }

@@ -38,7 +38,7 @@ while IFS=: read -r name _ uid gid _ home _; do
     [ "$me" = 0 ] || [ "$me" = "$uid" ] || continue
     path_of "$@"
     is_absent || printf '%s\n' "$name"
-done <<EOF
+done <<EOF || exit 107
 $(printf '%s\n' "$listed" "$others" | sort -u)
 EOF
 echo reactor-end

@@ -13,7 +13,7 @@ while IFS=: read -r name _ uid gid _ home _; do
     is_user || continue
     path_of "$@"
     as_user "$path" "$marker" "$bytes" </dev/null
-done <<EOF
+done <<EOF || exit 107
 $found
 EOF
 echo reactor-end

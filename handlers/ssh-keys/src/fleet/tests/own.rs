@@ -206,7 +206,7 @@ async fn one_user_with_a_trick_does_not_hold_up_the_next() {
     // A holder of the lock of its own directory.
     let lock = fs::File::open(homes.path(".ssh")).unwrap();
     lock.lock().unwrap();
-    let quick = Fleet::new(SshConfig { command_timeout: Duration::from_secs(6), ..ssh() });
+    let quick = Fleet::new(SshConfig { command_timeout: Duration::from_secs(10), ..ssh() });
     let mut writes = vec![write(homes.first(), Some("x"), Some("y"))];
     writes.extend(homes.users.get(1).map(|(name, ..)| write(name, None, Some("z"))));
     let done = quick.write(&homes.host, &writes).await.unwrap();
@@ -232,8 +232,8 @@ async fn a_pattern_is_checked() {
 async fn many_users_are_served_by_one_command() {
     let mut homes = Homes::new();
     if is_root() {
-        // Everybody that this system knows.
-        homes.users = passwd();
+        // Everybody that every system of this kind knows; accounts for people may come and go.
+        homes.users = passwd().into_iter().filter(|(_, uid, _)| *uid < 1_000).collect();
         for (name, uid, gid) in &homes.users {
             let _ = fs::create_dir(homes.dir.path().join(name));
             std::os::unix::fs::chown(homes.dir.path().join(name), Some(*uid), Some(*gid)).unwrap();
@@ -244,7 +244,8 @@ async fn many_users_are_served_by_one_command() {
     let started = Instant::now();
     let done = homes.fleet.write(&homes.host, &writes).await.unwrap();
     let written = started.elapsed();
-    assert!(done.len() == homes.users.len() && done.values().all(Result::is_ok), "{done:?}");
+    let failed: Vec<_> = done.values().filter(|result| result.is_err()).collect();
+    assert!(done.len() == homes.users.len() && failed.is_empty(), "{failed:?}");
     let found = homes.fleet.look(&homes.host, &Who::Everyone(Vec::new()), "reactor").await.unwrap();
     let looked = started.elapsed() - written;
     assert!(found.len() == homes.users.len() && found.values().all(|found| *found == file(text)), "{found:?}");

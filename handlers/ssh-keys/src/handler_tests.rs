@@ -1,0 +1,102 @@
+//! The parts of the glue that need no host.
+
+use super::*;
+use crate::access::{Place, Reach};
+
+fn host(name: &str) -> Arc<Host> {
+    let place = Place::Directory("/k/%u".into());
+    Arc::new(Host { name: name.into(), reach: Reach::Local, place, access: Vec::new() })
+}
+
+fn trouble(kind: TroubleKind, message: &str) -> Trouble {
+    Trouble { message: message.into(), hint: Some(format!("mend {message}")), kind }
+}
+
+fn steps(host: &Arc<Host>, users: usize, sha256: &str) -> HostSteps {
+    let step = |n: usize| {
+        let change = json!({"action": "create", "target": format!("{}: user{n}", host.name), "after": "ED25519 SHA256:x\n",
+            "host": host.name, "user": format!("user{n}"), "sha256": sha256});
+        let write = Write { user: format!("user{n}"), before: None, after: Some(b"x".to_vec()) };
+        Step { change: serde_json::from_value(change).unwrap(), what: What::File(write) }
+    };
+    HostSteps { host: Arc::clone(host), steps: (0..users).map(step).collect() }
+}
+
+fn changes(hosts: &[HostSteps]) -> Vec<Change> {
+    hosts.iter().flat_map(|host| host.steps.iter().map(|step| step.change.clone())).collect()
+}
+
+fn scope(with: Value) -> Scope {
+    Scope::read(with.as_object().unwrap())
+}
+
+#[test]
+fn an_empty_list_of_users_is_nobody_and_no_list_is_everyone() {
+    assert_eq!(scope(json!({})).users, None);
+    assert_eq!(scope(json!({"user": null, "users": null})).users, None);
+    assert_eq!(scope(json!({"users": []})).users, Some(BTreeSet::new()));
+    let both = scope(json!({"user": "ralph", "users": ["ada", "ralph"], "hosts": ["web01"]}));
+    assert_eq!(both.users, Some(BTreeSet::from(["ada".into(), "ralph".into()])));
+    assert_eq!(both.hosts, Some(BTreeSet::from(["web01".into()])));
+}
+
+#[test]
+fn apply_does_what_was_planned_and_nothing_else() {
+    let web = host("web01");
+    let planned = [steps(&web, 2, "a")];
+    assert!(is_plan(&planned, &changes(&planned)));
+    assert!(!is_plan(&planned, &changes(&[steps(&web, 2, "b")])), "another content");
+    assert!(!is_plan(&planned, &changes(&[steps(&web, 1, "a")])), "one more than was planned");
+    assert!(!is_plan(&planned, &changes(&[steps(&web, 3, "a")])), "one fewer than was planned");
+    // What could not be done then may have another reason now.
+    let mut seen = changes(&planned);
+    seen.push(plan::host_trouble(&host("web02"), trouble(TroubleKind::MayPass, "refused")).change);
+    assert!(is_plan(&planned, &seen));
+}
+
+#[test]
+fn a_plan_has_bounds_and_says_what_it_has_no_room_for() {
+    let (one, two) = (host("h1"), host("h2"));
+    let cut = in_bounds(vec![steps(&one, PLAN_CHANGES_MAX + 10, "a"), steps(&two, 5, "a")]);
+    let all = changes(&cut);
+    assert!(all.len() <= PLAN_CHANGES_MAX + 2);
+    assert!(
+        all.iter().map(|change| serde_json::to_string(change).unwrap().len()).sum::<usize>() < PLAN_BYTES_MAX + 1_000
+    );
+    assert!(matches!(cut[0].steps.last().unwrap().what, What::Rest));
+    assert!(matches!(cut[1].steps[..], [Step { what: What::Rest, .. }]), "{:?}", cut[1].steps);
+    assert_eq!(cut[1].steps[0].change.after, Some("5 more changes, in a reaction of their own".into()));
+}
+
+#[test]
+fn a_failed_host_is_tried_again_if_any_of_its_troubles_may_pass_and_names_what_will_not() {
+    let (down, link) = (trouble(TroubleKind::MayPass, "disk full"), trouble(TroubleKind::Lasting, ".ssh is a link"));
+    let web = host("web01");
+    let both = failure(&web, &[down.clone(), link.clone()]);
+    assert!(matches!(both, Failure::Retry { .. }));
+    assert_eq!(both.message(), "web01: .ssh is a link (and 1 more)");
+    assert!(matches!(failure(&web, &[link]), Failure::Permanent { .. }));
+    assert_eq!(failure(&web, &[down]).hint(), Some("mend disk full"));
+}
+
+#[test]
+fn a_host_that_is_down_is_not_waited_for_until_it_answers() {
+    let down = Down::default();
+    down.remember("web01", Some(&trouble(TroubleKind::Lasting, "another host key")));
+    assert_eq!(down.known("web01"), None, "who mends that should not have to wait");
+    down.remember("web01", Some(&trouble(TroubleKind::MayPass, "refused")));
+    assert_eq!(down.known("web01").unwrap().message, "refused");
+    down.remember("web01", None);
+    assert_eq!(down.known("web01"), None);
+    down.late("web02");
+    assert!(down.known("web02").unwrap().message.contains("has not answered"));
+}
+
+#[test]
+fn notes_are_few_and_each_is_said_once() {
+    let mut notes = vec!["the same".to_owned(); 3];
+    notes.extend((0..NOTES_MAX + 5).map(|n| n.to_string()));
+    let few = few(notes);
+    assert_eq!(few.len(), NOTES_MAX + 1);
+    assert_eq!(few.last().unwrap(), "and 6 more of this kind");
+}
