@@ -29,7 +29,7 @@ use crate::table::Row;
 use ansible::{Ansible, How};
 use bare::{Bare, Order};
 use ours::{Changed, Handler, Site};
-use work::{Cost, cost, median};
+use work::{Cost, cost, in_a_row, median};
 
 const BENCH: &str = "ssh-keys";
 /// Planning and applying must be this many times quicker than Ansible's, at least.
@@ -39,6 +39,8 @@ const ANSIBLE_TIMES: f64 = 20.0;
 const ANSIBLE_ONE_RUN_TIMES: f64 = 8.0;
 /// Bare ssh may be this many times quicker, at most: it looks at nothing before, checks nothing, and flushes nothing.
 const BARE_TIMES: f64 = 4.0;
+/// Changes in a row by which the processor time of one is known.
+const CPU_ROUNDS: usize = 10;
 /// Commands of bare ssh at the same time over one connection: sshd's own MaxSessions is 10.
 const SESSIONS: usize = 8;
 
@@ -91,16 +93,22 @@ fn many_hosts(env: &Env) -> Result<Vec<Row>> {
             times.push(cost(&farm, || bare.run(&farm, &orders, at_once))?.1);
         }
     }
+    let rounds = env.size(CPU_ROUNDS, 1);
+    let cpu_of_bare = in_a_row(&farm, 2 * rounds, || bare.run(&farm, &orders, 16))?;
     drop(bare);
-    let empty = median(warm.iter().map(|one| one.empty_plan).collect());
-    let plan = median(warm.iter().map(|one| one.plan).collect());
-    let warm = median(warm.iter().map(|one| one.change).collect());
+    let cpu_of_ours = in_a_row(&farm, rounds, || {
+        site.truth(&users, &new_keys(1)?)?;
+        handler.make_true(&with, hosts)
+    })?;
+    drop(handler);
+    let of = |what: fn(&Changed) -> Cost| median(warm.iter().map(what).collect());
+    let (empty, plan, warm) =
+        (of(|one| one.empty_plan), of(|one| one.plan), of(|one| one.change).with_cpu_of(cpu_of_ours));
+    let (bare_16, bare_32, near) = (median(bare_16).with_cpu_of(cpu_of_bare), median(bare_32), 0.0..=BARE_TIMES);
 
     let what = |how: &str| format!("{hosts} hosts × 1 key, {how}: plan and apply");
-    let (bare_16, bare_32, near) = (median(bare_16), median(bare_32), 0.0..=BARE_TIMES);
     let mut rows = vec![
         wall(what("cold"), cold, "s").beside("bare ssh, 16 at once", bare_cold.wall).sane(near.clone()),
-        cpu(what("cold"), cold, "bare ssh, 16 at once", bare_cold, "s"),
         wall(what("warm"), warm, "s").beside("bare ssh, 16 at once", bare_16.wall).sane(near.clone()),
         wall(what("warm"), warm, "s").beside("bare ssh, 32 at once", bare_32.wall).sane(near),
         cpu(what("warm"), warm, "bare ssh, 16 at once", bare_16, "s"),

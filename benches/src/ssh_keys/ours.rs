@@ -101,23 +101,37 @@ impl<'a> Handler<'a> {
         Ok(Self { site, child, stdin, stdout: BufReader::new(stdout), asked: 0 })
     }
 
-    /// Makes the truth true: `n` changes. `with` are the rule's parameters.
+    /// Makes the truth true: `n` changes. `with` are the rule's parameters. Then plans again.
     ///
     /// # Errors
-    /// When it is not `n` changes, one of them is not done, or the next plan is not empty.
+    /// As [`Handler::make_true`]; and when the next plan is not empty.
     pub fn change(&mut self, farm: &Farm, with: &Value, n: usize) -> Result<Changed> {
-        let (planned, plan) = cost(farm, || self.ask("plan", with, None))?;
-        ensure!(
-            planned.len() == n,
-            "{} changes planned instead of {n}, the first: {:?}",
-            planned.len(),
-            planned.first()
-        );
-        let (done, apply) = cost(farm, || self.ask("apply", with, Some(planned)))?;
-        ensure!(done.len() == n, "{} changes of {n} done", done.len());
-        let (left, empty_plan) = cost(farm, || self.ask("plan", with, None))?;
-        ensure!(left.is_empty(), "the next plan is not empty: {:?}", left.first());
+        let (planned, plan) = cost(farm, || self.plan(with, n))?;
+        let ((), apply) = cost(farm, || self.apply(with, planned))?;
+        let (_, empty_plan) = cost(farm, || self.plan(with, 0))?;
         Ok(Changed { change: plan.and(apply), plan, empty_plan })
+    }
+
+    /// Plan and apply.
+    ///
+    /// # Errors
+    /// When it is not `n` changes, or one of them is not done.
+    pub fn make_true(&mut self, with: &Value, n: usize) -> Result<()> {
+        let planned = self.plan(with, n)?;
+        self.apply(with, planned)
+    }
+
+    fn plan(&mut self, with: &Value, n: usize) -> Result<Vec<Change>> {
+        let planned = self.ask("plan", with, None)?;
+        ensure!(planned.len() == n, "{} changes planned, not {n}; the first: {:?}", planned.len(), planned.first());
+        Ok(planned)
+    }
+
+    fn apply(&mut self, with: &Value, planned: Vec<Change>) -> Result<()> {
+        let n = planned.len();
+        let done = self.ask("apply", with, Some(planned))?;
+        ensure!(done.len() == n, "{} changes of {n} done", done.len());
+        Ok(())
     }
 
     fn ask(&mut self, verb: &str, with: &Value, changes: Option<Vec<Change>>) -> Result<Vec<Change>> {
