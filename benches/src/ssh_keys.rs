@@ -128,7 +128,7 @@ fn many_hosts(env: &Env) -> Result<Vec<Row>> {
 fn hosts_beside_ansible(ansible: &Ansible, farm: &Farm, users: &[String], warm: Cost) -> Result<Vec<Row>> {
     let hosts = farm.hosts.len();
     let run = |how: How, keys: &[String]| {
-        eprintln!("  Ansible on {hosts} hosts, {how:?} …");
+        eprintln!("  Ansible on {hosts} hosts, {} forks …", how.forks);
         let ((), took) = cost(farm, || ansible.run(users, keys, how))?;
         let is_new = |n| has(farm, n, &users[0], &keys[0]);
         anyhow::Ok(if how.check { took } else { (0..hosts).try_for_each(is_new).map(|()| took)? })
