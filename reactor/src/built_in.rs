@@ -13,6 +13,8 @@ pub struct BuiltIn {
     pub serve: fn(&str) -> i32,
     /// Looks at its settings, every word beside `use:`, without asking anybody.
     pub check: fn(&Map<String, Value>) -> Result<(), Failure>,
+    /// Looks at the files that good settings name, for `reactor check`: what is wrong with each.
+    pub check_files: fn(&Map<String, Value>) -> Vec<Failure>,
 }
 
 /// All of them, in the order of their names. [`crate::rules::site::BUILT_IN`] has the names.
@@ -20,6 +22,7 @@ pub const ALL: &[BuiltIn] = &[BuiltIn {
     name: "ssh-keys",
     serve: |verb| handler_api::serve(ssh_keys::SshKeys::new(), verb),
     check: ssh_keys::check_config,
+    check_files: ssh_keys::check_files,
 }];
 
 /// The one of that name.
@@ -35,6 +38,12 @@ pub fn find(name: &str) -> Option<&'static BuiltIn> {
 pub fn check(name: &str, settings: &Map<String, Value>) -> Result<(), Failure> {
     let one = find(name).ok_or_else(|| Failure::permanent(format!("there is no built-in handler `{name}`")))?;
     (one.check)(settings)
+}
+
+/// What is wrong with the files that the good settings of a built-in handler name. Blocks, and not for asynchronous code.
+#[must_use]
+pub fn check_files(name: &str, settings: &Map<String, Value>) -> Vec<Failure> {
+    find(name).map(|one| (one.check_files)(settings)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ impl<'a> Words<'a> {
 
     /// The failure that says what is wrong with a word's value; `why` goes on after the word.
     pub fn wrong(&self, word: &str, why: &str, value: &Value) -> Failure {
-        Failure::permanent(format!("accounts: {}: `{word}` {why}: {}", self.source, quoted(&value.to_string())))
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Failure::permanent(format!("accounts: {}: `{word}` {why}: {}", self.source, quoted(&text)))
     }
 }
 

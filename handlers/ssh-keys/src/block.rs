@@ -85,6 +85,14 @@ pub fn replace(file: &[u8], name: &str, lines: &[String]) -> Result<Option<Vec<u
     Ok((!out.trim_ascii().is_empty()).then_some(out))
 }
 
+/// The file with nothing between the markers of our block, which stay; `None` = there is no such block.
+///
+/// # Errors
+/// When the markers make no sense.
+pub fn emptied(file: &[u8], name: &str) -> Result<Option<Vec<u8>>, Damaged> {
+    Ok(locate(file, name)?.map(|block| [&file[..block.inside.0], &file[block.inside.1..]].concat()))
+}
+
 fn check(lines: &[String]) -> Result<(), Damaged> {
     let wrong = |line: &String| line.contains(['\n', '\r', '\0']) || mark(line.as_bytes()).is_some();
     match lines.iter().position(wrong) {

@@ -93,15 +93,6 @@ impl SshKeys {
     }
 }
 
-/// Whether a handler's block of the rules file can be used; nothing is connected.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_config(words: &Map<String, Value>) -> Result<(), Failure> {
-    let config = Config::read(words)?;
-    Accounts::open(&config.accounts).map(drop)
-}
-
 impl Handler for SshKeys {
     fn describe(&self) -> Describe {
         let params = [("user", "name?"), ("users", "[name]?"), ("hosts", "[name]?")];
@@ -271,11 +262,15 @@ impl Site {
             });
         }
         let began = Instant::now();
+        // What one host may take is what all may take together: the rule's own `timeout` would end it for all of them.
+        let most = self.config.ssh.connect_timeout + self.config.ssh.command_timeout;
         let few = (hosts.len() * STRAGGLERS_PER_CENT / 100).max(1);
         let mut last_answer = None;
         loop {
-            let deadline = last_answer.filter(|_| looking.len() <= few).map(|after: Duration| {
-                tokio::time::Instant::from_std(began + after * 2 + Duration::from_secs(STRAGGLER_SECONDS))
+            let deadline = last_answer.map(|after: Duration| {
+                let soon = after * 2 + Duration::from_secs(STRAGGLER_SECONDS);
+                let patience = if looking.len() <= few { soon.min(most) } else { most };
+                tokio::time::Instant::from_std(began + patience)
             });
             let looked = match deadline {
                 None => looking.join_next().await,
@@ -322,7 +317,8 @@ impl Site {
         let mut writing = JoinSet::new();
         for at in 0..hosts.len() {
             let (fleet, hosts) = (Arc::clone(&self.fleet), Arc::clone(hosts));
-            writing.spawn(async move { (at, write_host(&fleet, &hosts[at]).await) });
+            let block = self.config.block.clone();
+            writing.spawn(async move { (at, write_host(&fleet, &block, &hosts[at]).await) });
         }
         let mut outcomes: Vec<HostOutcome> = hosts.iter().map(|_| HostOutcome::default()).collect();
         while let Some(written) = writing.join_next().await {
@@ -330,10 +326,14 @@ impl Site {
             for change in &outcome.done {
                 done.change(change);
             }
-            self.down.remember(&hosts[at].host.name, outcome.whole.as_ref());
+            // What the plan knew is no news: a host that many ask about would be taken for down for ever.
+            if outcome.tried {
+                self.down.remember(&hosts[at].host.name, outcome.whole.as_ref());
+            }
             outcomes[at] = outcome;
         }
-        conclude(hosts, &outcomes, key, done)
+        conclude(hosts, &outcomes, key)?.into_iter().for_each(|left| done.later(left));
+        Ok(())
     }
 }
 
@@ -359,7 +359,7 @@ impl Down {
 
     /// A host that has not answered when all others had: taken for down until it does.
     fn late(&self, host: &str) -> Trouble {
-        let message = "it has not answered when the others had; they do not wait for it".to_owned();
+        let message = "no answer yet; the others, which have answered, do not wait for it".to_owned();
         let trouble = Trouble { message, hint: None, kind: TroubleKind::MayPass };
         self.remember(host, Some(&trouble));
         trouble
@@ -417,6 +417,8 @@ fn few(mut notes: Vec<String>) -> Vec<String> {
 #[derive(Debug, Default)]
 struct HostOutcome {
     done: Vec<Change>,
+    /// Whether anything was asked of the host.
+    tried: bool,
     /// What is wrong with the whole host.
     whole: Option<Trouble>,
     /// What is wrong with single users there.
@@ -425,14 +427,14 @@ struct HostOutcome {
     rest: bool,
 }
 
-async fn write_host(fleet: &Fleet, steps: &HostSteps) -> HostOutcome {
+async fn write_host(fleet: &Fleet, block: &str, steps: &HostSteps) -> HostOutcome {
     let mut outcome = HostOutcome::default();
     let mut writes: Vec<Write> = Vec::new();
-    let mut leaving: Vec<String> = Vec::new();
+    let mut leaving: BTreeSet<&str> = BTreeSet::new();
     for step in &steps.steps {
         match &step.what {
             What::File(write) => writes.push(write.clone()),
-            What::EndSessions(user) => leaving.push(user.clone()),
+            What::EndSessions(user) => drop(leaving.insert(user)),
             What::Trouble(trouble) if step.change.more.contains_key("user") => outcome.troubles.push(trouble.clone()),
             What::Trouble(trouble) => outcome.whole = Some(trouble.clone()),
             What::Rest => outcome.rest = true,
@@ -441,6 +443,8 @@ async fn write_host(fleet: &Fleet, steps: &HostSteps) -> HostOutcome {
     if writes.is_empty() {
         return outcome;
     }
+    outcome.tried = true;
+    let last = plan::in_two_steps(block, &mut writes, &leaving);
     let mut written = match fleet.write(&steps.host, &writes).await {
         Ok(written) => written,
         Err(trouble) => {
@@ -448,6 +452,7 @@ async fn write_host(fleet: &Fleet, steps: &HostSteps) -> HostOutcome {
             return outcome;
         }
     };
+    end_sessions(fleet, steps, last, &mut written, &mut outcome).await;
     for step in &steps.steps {
         if let What::File(write) = &step.what {
             match written.remove(&write.user) {
@@ -457,52 +462,61 @@ async fn write_host(fleet: &Fleet, steps: &HostSteps) -> HostOutcome {
             }
         }
     }
-    let is_done =
-        |user: &String| outcome.done.iter().any(|change| change.more.get("user").and_then(Value::as_str) == Some(user));
-    leaving.retain(is_done);
-    end_sessions(fleet, steps, &leaving, &mut outcome).await;
     outcome
 }
 
-/// Only of those whose key is gone: else they would be back at once.
-async fn end_sessions(fleet: &Fleet, steps: &HostSteps, users: &[String], outcome: &mut HostOutcome) {
-    if users.is_empty() {
+/// Only of those whose keys are gone: else they would be back at once. `last` is written when they have ended.
+async fn end_sessions(
+    fleet: &Fleet,
+    steps: &HostSteps,
+    mut last: Vec<Write>,
+    written: &mut BTreeMap<String, Result<(), Trouble>>,
+    outcome: &mut HostOutcome,
+) {
+    last.retain(|write| matches!(written.get(&write.user), Some(Ok(()))));
+    if last.is_empty() {
         return;
     }
-    match fleet.end_sessions(&steps.host, users).await {
+    let users: Vec<String> = last.iter().map(|write| write.user.clone()).collect();
+    let ended = match fleet.end_sessions(&steps.host, &users).await {
         Ok(()) => {
             let ended = |step: &&Step| matches!(&step.what, What::EndSessions(user) if users.contains(user));
             outcome.done.extend(steps.steps.iter().filter(ended).map(|step| step.change.clone()));
+            fleet.write(&steps.host, &last).await
         }
-        Err(trouble) => outcome.troubles.push(trouble),
+        Err(trouble) => Err(trouble),
+    };
+    match ended {
+        Ok(more) => written.extend(more),
+        Err(trouble) => written.extend(users.into_iter().map(|user| (user, Err(trouble.clone())))),
     }
 }
 
-/// What follows: done; planned again; the hosts in trouble go on alone; or, where nothing else is there, a failed try.
-fn conclude(hosts: &[HostSteps], outcomes: &[HostOutcome], key: &str, done: &mut Done) -> Result<(), Failure> {
+/// What follows: done, and the hosts in trouble go on alone; planned again; or, where nothing else is there, a failed try.
+fn conclude(hosts: &[HostSteps], outcomes: &[HostOutcome], key: &str) -> Result<Vec<Later>, Failure> {
     let troubles =
         |outcome: &HostOutcome| -> Vec<Trouble> { outcome.whole.iter().chain(&outcome.troubles).cloned().collect() };
-    let all: Vec<(&HostSteps, Vec<Trouble>)> =
-        hosts.iter().zip(outcomes).map(|(host, outcome)| (host, troubles(outcome))).collect();
-    if let Some((host, trouble)) = all
-        .iter()
-        .find_map(|(host, troubles)| Some((host, troubles.iter().find(|trouble| trouble.kind == TroubleKind::Moved)?)))
-    {
-        return Err(world_moved(&format!("{}: {}", host.host.name, trouble.message)));
+    let all: Vec<(&HostSteps, &HostOutcome, Vec<Trouble>)> =
+        hosts.iter().zip(outcomes).map(|(host, outcome)| (host, outcome, troubles(outcome))).collect();
+    let is_moved = |trouble: &&Trouble| trouble.kind == TroubleKind::Moved;
+    // A failed try leaves nothing for later: whoever rewrites a file all the time must not cost a host that is down its turn.
+    let is_left = all.iter().any(|(_, outcome, troubles)| outcome.rest || !troubles.iter().all(|t| is_moved(&t)));
+    let moved = all.iter().find_map(|(host, _, troubles)| Some((host, troubles.iter().find(is_moved)?)));
+    if let Some((host, trouble)) = moved.filter(|_| !is_left) {
+        return Err(world_moved(&format!("{}: {}", host.host.name, plan::bare(&host.host, &trouble.message))));
     }
     let own = |host: &Host| lane(host) == key;
-    for ((host, troubles), outcome) in all.iter().zip(outcomes) {
-        let alone = own(&host.host);
-        if outcome.rest {
-            done.later(later(&host.host, "more is to be done there than one plan has room for"));
-        }
-        if let Some(first) = troubles.first().filter(|_| !alone) {
-            done.later(later(&host.host, &first.message));
-        }
+    let mut left = Vec::new();
+    for (host, outcome, troubles) in &all {
+        let first = troubles.first().filter(|_| !own(&host.host));
+        left.extend(outcome.rest.then(|| later(&host.host, "more is to be done there than one plan has room for")));
+        left.extend(first.map(|first| later(&host.host, &first.message)));
     }
-    match all.iter().find(|(host, troubles)| own(&host.host) && !troubles.is_empty()) {
-        Some((host, troubles)) => Err(failure(&host.host, troubles)),
-        None => Ok(()),
+    match all.iter().find(|(host, _, troubles)| own(&host.host) && !troubles.is_empty()) {
+        // One link in the place of a file must not keep the rest from being done; it is met again at the end.
+        Some((_, outcome, _)) if outcome.rest && !outcome.done.is_empty() => Ok(left),
+        Some((host, _, troubles)) => Err(failure(&host.host, troubles)),
+        None => Ok(left),
     }
 }
 
@@ -514,19 +528,25 @@ fn lane(host: &Host) -> String {
 /// Everyone on that host: what else was missed there meanwhile is made true too.
 fn later(host: &Host, why: &str) -> Later {
     let with = Params::from_iter([("hosts".to_owned(), json!([host.name]))]);
-    Later { key: lane(host), with, why: format!("{}: {why}", host.name), target: Some(host.name.clone()) }
+    Later {
+        key: lane(host),
+        with,
+        why: format!("{}: {}", host.name, plan::bare(host, why)),
+        target: Some(host.name.clone()),
+    }
 }
 
-/// One host's troubles as a failed try: temporary if any of them may pass.
+/// One host's troubles as a failed try: temporary unless all of them last.
 fn failure(host: &Host, troubles: &[Trouble]) -> Failure {
-    let first = troubles.iter().find(|trouble| trouble.kind != TroubleKind::MayPass).or(troubles.first());
+    let first = troubles.iter().find(|trouble| trouble.kind == TroubleKind::Lasting).or(troubles.first());
     let more = match troubles.len() {
         0 | 1 => String::new(),
         n => format!(" (and {} more)", n - 1),
     };
-    let message = format!("{}: {}{more}", host.name, first.map_or("", |trouble| &trouble.message));
+    let why = first.map_or("", |trouble| plan::bare(host, &trouble.message));
+    let message = format!("{}: {why}{more}", host.name);
     let hint = first.and_then(|trouble| trouble.hint.clone());
-    if troubles.iter().any(|trouble| trouble.kind == TroubleKind::MayPass) {
+    if troubles.iter().any(|trouble| trouble.kind != TroubleKind::Lasting) {
         Failure::Retry { message, hint, after: None }
     } else {
         Failure::Permanent { message, hint }

@@ -79,6 +79,38 @@ fn a_failed_host_is_tried_again_if_any_of_its_troubles_may_pass_and_names_what_w
     assert_eq!(failure(&web, &[down]).hint(), Some("mend disk full"));
 }
 
+fn keys_of(left: &[Later]) -> Vec<&str> {
+    left.iter().map(|left| left.key.as_str()).collect()
+}
+
+#[test]
+fn a_link_in_the_place_of_one_file_does_not_end_what_one_plan_had_no_room_for() {
+    let hosts = [steps(&host("web01"), 2, "a")];
+    let link = trouble(TroubleKind::Lasting, "ada is a link");
+    let mut outcome = HostOutcome { troubles: vec![link], rest: true, ..HostOutcome::default() };
+    assert!(matches!(conclude(&hosts, &[outcome], "host web01"), Err(Failure::Permanent { .. })), "nothing was done");
+    outcome = HostOutcome {
+        done: changes(&hosts),
+        rest: true,
+        troubles: vec![trouble(TroubleKind::Lasting, "ada is a link")],
+        ..HostOutcome::default()
+    };
+    assert_eq!(keys_of(&conclude(&hosts, &[outcome], "host web01").unwrap()), ["host web01"]);
+}
+
+#[test]
+fn whoever_rewrites_a_file_all_the_time_does_not_cost_a_host_that_is_down_its_turn() {
+    let hosts = [steps(&host("web01"), 1, "a"), steps(&host("web02"), 1, "a")];
+    let moved = || HostOutcome { troubles: vec![trouble(TroubleKind::Moved, "changed")], ..HostOutcome::default() };
+    let down = HostOutcome { whole: Some(trouble(TroubleKind::MayPass, "refused")), ..HostOutcome::default() };
+    assert_eq!(keys_of(&conclude(&hosts, &[moved(), down], "eve").unwrap()), ["host web01", "host web02"]);
+    // Nobody else waits: it is planned again at once.
+    let again = conclude(&hosts, &[moved(), HostOutcome::default()], "eve");
+    assert!(matches!(again, Err(Failure::Retry { after: Some(_), .. })), "{again:?}");
+    let both = [trouble(TroubleKind::Moved, "changed"), trouble(TroubleKind::Lasting, "a link")];
+    assert!(matches!(failure(&host("web01"), &both), Failure::Retry { .. }));
+}
+
 #[test]
 fn a_host_that_is_down_is_not_waited_for_until_it_answers() {
     let down = Down::default();
@@ -89,7 +121,7 @@ fn a_host_that_is_down_is_not_waited_for_until_it_answers() {
     down.remember("web01", None);
     assert_eq!(down.known("web01"), None);
     down.late("web02");
-    assert!(down.known("web02").unwrap().message.contains("has not answered"));
+    assert!(down.known("web02").unwrap().message.contains("no answer"));
 }
 
 #[test]

@@ -10,10 +10,12 @@
 
 pub mod access;
 pub mod block;
+pub mod check;
 pub mod config;
 pub mod fleet;
 pub mod handler;
 pub mod keys;
 pub mod plan;
 
-pub use handler::{SshKeys, check_config};
+pub use check::{check_config, check_files};
+pub use handler::SshKeys;

@@ -12,6 +12,9 @@ use crate::block;
 use crate::fleet::{Found, Trouble, TroubleKind, Write};
 use crate::keys::{self, Key, Policy};
 
+/// Most lines of a block that a change shows; of the others it says how many there are.
+pub const LINES_SHOWN_MAX: usize = keys::KEYS_MAX;
+
 /// What the account system has of one person, ready to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Person {
@@ -119,18 +122,41 @@ fn user_plan(plan: &mut HostPlan, host: &Host, block: &str, user: &str, wanted: 
         Ok(after) => after,
         Err(damaged) => return plan.steps.push(user_trouble(host, user, damaged_trouble(user, &damaged.why))),
     };
-    let text =
-        |lines: &[String]| Value::from(lines.iter().map(|line| format!("{}\n", shown(line))).collect::<String>());
     let change = Change {
         action,
         target: target(host, user),
-        before: stands.as_deref().map(text),
-        after: (!wanted.is_empty()).then(|| text(wanted)),
+        before: stands.as_deref().map(told),
+        after: (!wanted.is_empty()).then(|| told(wanted)),
         secret: false,
         more: more(host, Some(user), json!({"sha256": after.as_deref().map(hex_sha256)})),
     };
     let write = Write { user: user.to_owned(), before: before.map(<[u8]>::to_vec), after };
     plan.steps.push(Step { change, what: What::File(write) });
+}
+
+/// The lines of a block for people. Between our markers in a file of the user's own anything may stand, and a change that
+/// is too large for any plan would hold up all that come after it.
+fn told(lines: &[String]) -> Value {
+    let mut text: String = lines.iter().take(LINES_SHOWN_MAX).map(|line| format!("{}\n", shown(line))).collect();
+    if lines.len() > LINES_SHOWN_MAX {
+        text.push_str(&format!("and {} more lines\n", lines.len() - LINES_SHOWN_MAX));
+    }
+    text.into()
+}
+
+/// For who is to lose the sessions too: makes of each write one that leaves the empty block, and returns those that take it
+/// away. They are done when the sessions have ended: if that fails, or somebody is killed in between, the empty block is
+/// still there, and the next plan ends them.
+#[must_use]
+pub fn in_two_steps(block: &str, writes: &mut [Write], leaving: &BTreeSet<&str>) -> Vec<Write> {
+    let mut last = Vec::new();
+    for write in writes.iter_mut().filter(|write| leaving.contains(write.user.as_str())) {
+        // Damaged markers never get as far as a write.
+        let Ok(Some(empty)) = block::emptied(write.before.as_deref().unwrap_or_default(), block) else { continue };
+        let after = write.after.replace(empty.clone());
+        last.push(Write { user: write.user.clone(), before: Some(empty), after });
+    }
+    last
 }
 
 fn damaged_trouble(user: &str, why: &str) -> Trouble {
@@ -165,19 +191,35 @@ fn run(target: String, after: Option<Value>, more: Map<String, Value>) -> Change
 }
 
 fn user_trouble(host: &Host, user: &str, trouble: Trouble) -> Step {
-    let change = run(target(host, user), Some(said(&trouble)), more(host, Some(user), json!({"trouble": true})));
+    let change = run(target(host, user), Some(said(host, &trouble)), more(host, Some(user), marks(&trouble)));
     Step { change, what: What::Trouble(trouble) }
 }
 
 /// A whole host that can't be made true now.
 #[must_use]
 pub fn host_trouble(host: &Host, trouble: Trouble) -> Step {
-    let change = run(host.name.clone(), Some(said(&trouble)), more(host, None, json!({"trouble": true})));
+    let change = run(host.name.clone(), Some(said(host, &trouble)), more(host, None, marks(&trouble)));
     Step { change, what: What::Trouble(trouble) }
 }
 
-fn said(trouble: &Trouble) -> Value {
-    format!("can't be done now: {}", trouble.message).into()
+fn said(host: &Host, trouble: &Trouble) -> Value {
+    format!("can't be done now: {}", bare(host, &trouble.message)).into()
+}
+
+/// What is wrong with a host, without its name: where it stands, the name stands before it.
+#[must_use]
+pub fn bare<'a>(host: &Host, message: &'a str) -> &'a str {
+    let rest = message.strip_prefix("host ").and_then(|rest| rest.strip_prefix(host.name.as_str()));
+    rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
+}
+
+/// By which apply knows it again, and what a person is told to type.
+fn marks(trouble: &Trouble) -> Value {
+    let mut marks = json!({"trouble": true});
+    if let Some(hint) = &trouble.hint {
+        marks["hint"] = hint.as_str().into();
+    }
+    marks
 }
 
 /// The rest of a host's changes, which one plan has no room for.
@@ -281,5 +323,35 @@ mod tests {
         let unknown = plan(&people("ralph", &["admins"]), Found::NoUser);
         assert_eq!((unknown.steps.len(), unknown.notes.len()), (0, 1));
         assert_eq!(plan(&BTreeMap::new(), Found::NoUser), HostPlan::default());
+    }
+
+    #[test]
+    fn a_block_stuffed_by_its_user_is_a_change_like_any_other() {
+        let mut stuffed = b"# reactor begin reactor:\n".to_vec();
+        stuffed.extend(b"\n".repeat(100_000));
+        stuffed.extend(b"# reactor end reactor\n");
+        let plan = plan(&BTreeMap::new(), Found::File(stuffed));
+        let change = serde_json::to_string(&plan.steps[0].change).unwrap();
+        assert!(change.len() < 10_000, "{} bytes would fit into no plan", change.len());
+        assert!(change.contains("and 99900 more lines"), "{change}");
+    }
+
+    #[test]
+    fn who_loses_the_sessions_keeps_an_empty_block_until_they_have_ended() {
+        let hand = b"ssh-ed25519 by-hand\n".to_vec();
+        let keyed = plan(&people("ralph", &["admins"]), Found::File(hand.clone()));
+        let gone = plan(&BTreeMap::new(), Found::File(written(&keyed).unwrap()));
+        let What::File(write) = &gone.steps[0].what else { panic!() };
+        let mut first = [write.clone()];
+        let last = in_two_steps("reactor", &mut first, &BTreeSet::from(["ralph"]));
+        let between = first[0].after.clone().unwrap();
+        assert!(!String::from_utf8_lossy(&between).contains("AAAAC3Nza"));
+        assert_eq!((last[0].before.as_ref(), last[0].after.as_ref()), (Some(&between), Some(&hand)));
+        // Killed in between: the next plan ends them.
+        let again = plan(&BTreeMap::new(), Found::File(between));
+        let actions: Vec<Action> = again.steps.iter().map(|step| step.change.action).collect();
+        assert_eq!(actions, [Action::Delete, Action::Run]);
+        assert_eq!(written(&again), Some(hand));
+        assert_eq!(in_two_steps("reactor", &mut first, &BTreeSet::new()), []);
     }
 }

@@ -298,6 +298,26 @@ async fn a_host_that_hangs_costs_no_more_than_its_time() {
 }
 
 #[tokio::test]
+async fn hosts_that_are_down_keep_no_places_from_those_that_are_not() {
+    let silent: Vec<TcpListener> = (0..12).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let sshd = Sshd::start("");
+    let few = SshConfig { at_once: 2, connect_timeout: Duration::from_secs(20), ..sshd.ssh() };
+    let fleet = Arc::new(Fleet::new(few));
+    let mut waiting = tokio::task::JoinSet::new();
+    for listener in &silent {
+        let (fleet, mut host) = (Arc::clone(&fleet), sshd.host());
+        if let Reach::Ssh { port, .. } = &mut host.reach {
+            *port = Some(listener.local_addr().unwrap().port());
+        }
+        waiting.spawn(async move { look(&fleet, &host).await });
+    }
+    tokio::task::yield_now().await;
+    let started = Instant::now();
+    look(&fleet, &sshd.host()).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(15), "it waited {:?} for those that are down", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_login_shell_that_talks_is_a_lasting_trouble_that_says_so() {
     let sshd = Sshd::start("ForceCommand echo Welcome; eval \"$SSH_ORIGINAL_COMMAND\"");
     let trouble = look(&Fleet::new(sshd.ssh()), &sshd.host()).await.unwrap_err();

@@ -11,9 +11,10 @@ use handler_api::{Describe, ParamType, Params};
 use serde_json::{Value, json};
 
 use super::{Common, Format, NO};
+use crate::built_in;
 use crate::rules::diagnostics::Diagnostic;
 use crate::rules::file::{self, Loaded};
-use crate::rules::site::Rule;
+use crate::rules::site::{Program, Rule};
 use crate::runner::{self, Runner};
 
 /// What to check.
@@ -39,6 +40,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     }
     if !loaded.diagnostics.has_errors() {
         loaded.warn_of_missing_files();
+        warn_of_wrong_files(&mut loaded);
     }
     let good = loaded.site.is_some() && !loaded.diagnostics.has_errors();
     match common.format {
@@ -66,6 +68,25 @@ fn print_human(loaded: &Loaded, quiet: bool) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What is wrong with the files that settings of built-in handlers name. Warnings, as for every file that may come later.
+fn warn_of_wrong_files(loaded: &mut Loaded) {
+    let Some(site) = &loaded.site else { return };
+    let mut found = Vec::new();
+    for handler in site.handlers.values() {
+        if let Program::BuiltIn(name) = &handler.program {
+            let wrong = built_in::check_files(name, &handler.config);
+            found.extend(wrong.into_iter().map(|failure| (handler.name.clone(), handler.place.clone(), failure)));
+        }
+    }
+    for (name, place, failure) in found {
+        let message = format!("handler {name}: {}", failure.message());
+        let warning = Diagnostic::warning(loaded.diagnostics.span_of(&place), message);
+        let hint = failure.hint().unwrap_or("until it is mended the handler fails, and is tried again");
+        loaded.diagnostics.push(warning.hint(hint));
+    }
+    loaded.diagnostics.sort();
 }
 
 /// Every handler describes itself, and takes the parameters that the rules give it.

@@ -14,6 +14,8 @@ use crate::rules::diagnostics::Diagnostics;
 
 /// Longest value shown on one line, in characters; longer ones are cut with `…`.
 const VALUE_CHARS_MAX: usize = 200;
+/// Longest hint of a change, in characters: half a command is worse than none.
+const HINT_CHARS_MAX: usize = 500;
 /// Most lines shown of one change's text diff.
 const DIFF_LINES_MAX: usize = 60;
 
@@ -77,7 +79,7 @@ pub fn value(value: &Value) -> String {
 }
 
 /// One change: `+ target: after`, `~ target: before → after`, `- target: before`, `! target`; texts of several lines as a
-/// line diff below it.
+/// line diff below it. Then the field `hint` of the change, if it is a text: a handler says so what to type next.
 #[must_use]
 pub fn change(change: &Change, colour: bool) -> String {
     let (mark, code) = match change.action {
@@ -98,6 +100,9 @@ pub fn change(change: &Change, colour: bool) -> String {
             (None, Some(one)) | (Some(one), None) => text.push_str(&format!(": {}", value(one))),
             (None, None) => {}
         }
+    }
+    if let Some(hint) = change.more.get("hint").and_then(Value::as_str) {
+        text.push_str(&format!("\n    hint: {}", cut(&clean(hint), HINT_CHARS_MAX)));
     }
     if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text }
 }
@@ -183,6 +188,14 @@ mod tests {
         let shown =
             change(&of(json!({"action": "update", "target": "f", "before": "a\nb\n", "after": "a\nc\n"})), false);
         assert_eq!(shown, "~ f\n    - b\n    + c");
+    }
+
+    #[test]
+    fn a_change_says_what_to_type_next() {
+        let shown =
+            change(&of(json!({"action": "run", "target": "web01", "after": "is down", "hint": "ping\nweb01"})), false);
+        assert_eq!(shown.lines().count(), 2, "{shown}");
+        assert!(shown.starts_with("! web01: is down\n    hint: ping"), "{shown}");
     }
 
     #[test]

@@ -159,11 +159,13 @@ fn follow(journal: &SqliteJournal, reaction: &Reconciling, common: &Common) -> a
     Ok(row.state == State::Done && left.is_empty())
 }
 
-/// What its apply left for later (a host that is down) and is not done.
+/// What its apply left for later (a host that is down) and is not done. A part that waits already since an earlier one is
+/// joined and keeps that one as its parent, so every pending part of the rule counts.
 fn left_over(journal: &SqliteJournal, of: &ReactionRow) -> anyhow::Result<Vec<ReactionRow>> {
     let filter = Filter { rule: Some(of.rule.clone()), at_most: LATER_MAX, ..Filter::default() };
     let Answer::Reactions(rows) = journal.ask(&Question::List(filter))? else { return Ok(Vec::new()) };
-    let is_left = |row: &ReactionRow| row.parent.as_ref() == Some(&of.id) && row.state != State::Done;
+    let is_own = |row: &ReactionRow| row.parent.as_ref() == Some(&of.id) && row.state != State::Done;
+    let is_left = |row: &ReactionRow| is_own(row) || row.parent.is_some() && !row.state.is_final();
     Ok(rows.into_iter().filter(is_left).collect())
 }
 

@@ -14,8 +14,11 @@ use super::diagnostics::{Diagnostic, Diagnostics, Span, shown};
 use super::node::{Key, Node, Value};
 use super::site::Place;
 use super::text_place::inside;
-use super::words::{Block, Shape};
+use super::words::{Block, SITE, Shape};
 use handler_api::units::parse_duration;
+
+/// Words with which the files of the built-in handlers begin (hosts, accounts); no site has them.
+const OF_OTHER_FILES: [&str; 2] = ["groups", "users"];
 
 /// A file that the site names.
 #[derive(Clone, Debug)]
@@ -218,6 +221,12 @@ impl Reader<'_> {
 
     fn unknown(&mut self, key: &Key, block: &'static Block) {
         let hint = match block.meant_by(&key.text) {
+            // A site's directory holds the site alone.
+            _ if std::ptr::eq(block, &SITE) && OF_OTHER_FILES.contains(&key.text.as_str()) => format!(
+                "is this a file that a handler names? Of a directory every *.yaml is read as a part of the site: move it into \
+                 a directory below. Allowed here: {}",
+                block.list()
+            ),
             Some(meant) => format!("did you mean `{meant}`? Allowed here: {}", block.list()),
             None => format!("allowed here: {}", block.list()),
         };

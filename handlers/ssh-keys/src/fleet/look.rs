@@ -38,21 +38,34 @@ pub(super) async fn directory(
     let mut found = read_stderr(host, &dir, &answer.stderr)?;
     let unreadable =
         |error: std::io::Error| Trouble::may_pass(host, format!("{dir}: the answer can't be read: {error}"));
-    let mut archive = tar::Archive::new(&*answer.stdout);
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
-        let path = entry.path_bytes().into_owned();
-        let name = String::from_utf8_lossy(path.strip_prefix(b"./").unwrap_or(&path)).trim_end_matches('/').to_owned();
-        // Other files with the marker in them: a name that nobody can have is nobody's file.
-        if users.contains(&name) || names::is_user(&name) {
-            let what = read_entry(host, &dir, &name, &mut entry).map_err(unreadable)?;
-            found.insert(name, what);
-        }
-    }
+    let files = read_archive(host, &dir, users, marker.is_some(), &answer.stdout);
+    found.extend(files.map_err(unreadable)?);
     match users.iter().find(|user| !found.contains_key(*user)) {
         Some(user) => Err(Trouble::may_pass(host, format!("{dir}: no word about {user}: {}", clean(&answer.stderr)))),
         None => Ok(found),
     }
+}
+
+/// The files in an answer. A name that nobody can have is nobody's file. Others than those asked for count only where others
+/// were searched for: a host that says more could hold up the plan of one person for all hosts.
+fn read_archive(
+    host: &Host,
+    dir: &str,
+    users: &BTreeSet<String>,
+    searched: bool,
+    stdout: &[u8],
+) -> std::io::Result<BTreeMap<String, Found>> {
+    let mut found = BTreeMap::new();
+    for entry in tar::Archive::new(stdout).entries()? {
+        let mut entry = entry?;
+        let path = entry.path_bytes().into_owned();
+        let name = String::from_utf8_lossy(path.strip_prefix(b"./").unwrap_or(&path)).trim_end_matches('/').to_owned();
+        if users.contains(&name) || (searched && names::is_user(&name)) {
+            let what = read_entry(host, dir, &name, &mut entry)?;
+            found.insert(name, what);
+        }
+    }
+    Ok(found)
 }
 
 /// Who has no file, by what tar says. Whatever else it says is a failure: unknown is not empty.
@@ -100,4 +113,31 @@ fn read_entry(host: &Host, dir: &str, name: &str, entry: &mut tar::Entry<'_, &[u
         EntryType::Symlink => odd(host, dir, name, "a link"),
         _ => odd(host, dir, name, "not a regular file"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Place, Reach};
+
+    #[test]
+    fn a_host_says_nothing_of_people_who_were_not_asked_for() {
+        let place = Place::Directory("/k/%u".into());
+        let host = Host { name: "h".into(), reach: Reach::Local, place, access: Vec::new() };
+        let mut archive = tar::Builder::new(Vec::new());
+        for name in ["./ralph", "./eve", "../etc/x", "./new\nline"] {
+            let mut header = tar::Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_size(1);
+            header.set_entry_type(EntryType::Regular);
+            header.set_cksum();
+            archive.append(&header, &b"x"[..]).unwrap();
+        }
+        let answer = archive.into_inner().unwrap();
+        let ralph = BTreeSet::from(["ralph".to_owned()]);
+        let names =
+            |searched| read_archive(&host, "/k", &ralph, searched, &answer).unwrap().into_keys().collect::<Vec<_>>();
+        assert_eq!(names(false), ["ralph"]);
+        assert_eq!(names(true), ["eve", "ralph"]);
+    }
 }

@@ -30,6 +30,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107 - 17;
 const SOCKET_NAME_BYTES_MAX: usize = 1 + 12;
 /// Connections that are made at the same time, for each core: a key exchange is work for the CPU.
 const CONNECTS_A_CORE_MAX: usize = 4;
+/// How long a connection that is being made keeps others from being made, in milliseconds: a host that is down costs no CPU, and
+/// many of those must not hold up the hosts that are not.
+const CONNECT_TURN_MS: u64 = 500;
 /// How long after ssh's own time limit we give a connection up, in milliseconds: what ssh says is the better reason.
 const CONNECT_GRACE_MS: u64 = 1_000;
 /// How often it is looked whether a connection is made: at first, and at most, in milliseconds.
@@ -136,7 +139,7 @@ impl Pool {
         let target = Target { address: address.clone(), port: *port, user: user.clone() };
         let slot = self.inner.slot(&target);
         let mut place = slot.link.lock().await;
-        let _turn = self.turn().await;
+        let mut turn = self.turn().await;
         self.sweep();
         // Taken out while it is used: whoever is dropped midway drops it too, and nobody meets a stranger's answer.
         let mut kept = place.take().filter(|link| !link.idle_for(self.inner.ssh.keep));
@@ -144,8 +147,11 @@ impl Pool {
             let warm = kept.as_mut().is_some_and(Link::lives);
             let mut link = match kept.take() {
                 Some(link) if warm => link,
-                _ => self.inner.connect(host, &target).await?,
+                _ => self.inner.connect(host, &target, &mut turn).await?,
             };
+            if turn.is_none() {
+                turn = self.turn().await;
+            }
             match timeout(patience, link.run(line, input)).await {
                 Ok(Ok(heard)) => {
                     link.used = Instant::now();
@@ -217,8 +223,14 @@ impl Inner {
         }
     }
 
-    async fn connect(&self, host: &Host, target: &Target) -> Result<Link, Trouble> {
-        let _permit = self.connects.acquire().await;
+    /// One that takes long gives its turn back meanwhile.
+    async fn connect(
+        &self,
+        host: &Host,
+        target: &Target,
+        turn: &mut Option<SemaphorePermit<'_>>,
+    ) -> Result<Link, Trouble> {
+        let permit = self.connects.acquire().await;
         let ground = self.ground.get_or_try_init(|| Ground::new(&self.ssh, host)).await?;
         self.make_room();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -244,7 +256,15 @@ impl Inner {
             _ground: Arc::clone(ground),
         };
         let limit = self.ssh.connect_timeout.max(Duration::from_secs(1)) + Duration::from_millis(CONNECT_GRACE_MS);
-        match timeout(limit, link.is_up()).await {
+        let began = Instant::now();
+        let up = match timeout(limit.min(Duration::from_millis(CONNECT_TURN_MS)), link.is_up()).await {
+            Err(_) => {
+                drop((permit, turn.take()));
+                timeout(limit.saturating_sub(began.elapsed()), link.is_up()).await
+            }
+            up => up,
+        };
+        match up {
             Ok(true) => Ok(link),
             Ok(false) => Err(of_ssh(host, &target.address, target.port, &link.last_words())),
             Err(_) => {

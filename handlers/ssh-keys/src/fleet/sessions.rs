@@ -23,6 +23,10 @@ pub(super) async fn end(edge: &Edge, host: &Host, users: &[String]) -> Result<()
     if !spared.is_empty() {
         eprintln!("host {}: the sessions of {spared} are not ended: root, or who we log in as", host.name);
     }
+    let unknown = about("unknown ");
+    if !unknown.is_empty() {
+        eprintln!("host {}: {unknown}: not known there, so sessions that are still open go on", host.name);
+    }
     if left.is_empty() {
         return Ok(());
     }

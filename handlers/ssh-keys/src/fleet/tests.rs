@@ -136,11 +136,15 @@ async fn everyone_is_whoever_is_asked_for_and_whoever_has_our_block() {
     keys.put("foreign", "by hand\n");
     keys.put(".reactor-new", "# reactor begin reactor: a leftover\n");
     keys.put("new\nline", "# reactor begin reactor: nobody's name\n");
+    keys.put("..elsewhere", "# reactor begin reactor: sshd follows the link to it\n");
+    symlink("..elsewhere", keys.path("linked")).unwrap();
+    symlink("nowhere", keys.path("dangling")).unwrap();
     let who = Who::Everyone(strings(&["ralph", "absent"]));
     let found = keys.fleet.look(&keys.host, &who, "reactor").await.unwrap();
-    assert_eq!(found.keys().collect::<Vec<_>>(), ["absent", "left", "ralph"]);
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["absent", "left", "linked", "ralph"]);
+    assert!(matches!(found["linked"], Found::Odd(_)), "{:?}", found["linked"]);
     let nobody = keys.fleet.look(&keys.host, &Who::Everyone(Vec::new()), "reactor").await.unwrap();
-    assert_eq!(nobody.keys().collect::<Vec<_>>(), ["left"]);
+    assert_eq!(nobody.keys().collect::<Vec<_>>(), ["left", "linked"]);
     let none = keys.fleet.look(&keys.host, &Who::Everyone(Vec::new()), "nowhere").await.unwrap();
     assert!(none.is_empty());
     let bad = keys.fleet.look(&keys.host, &Who::Everyone(Vec::new()), "a'b").await.unwrap_err();

@@ -3,7 +3,10 @@ need getent id pgrep pkill
 me=$(id -u)
 echo reactor-answer
 while read -r name; do
-    entry=$(getent passwd "$name") || continue
+    entry=$(getent passwd "$name") || {
+        printf 'unknown %s\n' "$name"
+        continue
+    }
     IFS=: read -r known _ uid _ <<EOF
 $entry
 EOF
