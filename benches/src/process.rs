@@ -30,23 +30,6 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
 }
 
-/// Processor seconds of this process and of all below it: what is over and was waited for, and what still runs.
-#[must_use]
-pub fn cpu_seconds_of_all() -> f64 {
-    tree_ticks(std::process::id()) / TICKS_PER_SECOND
-}
-
-fn tree_ticks(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace().skip(11).take(4);
-    let own: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
-    // Each thread has children of its own.
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let below = |list: String| list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(tree_ticks).sum::<f64>();
-    own + children.map(below).sum::<f64>()
-}
-
 /// Memory of a process.
 ///
 /// # Errors
@@ -72,6 +55,8 @@ pub struct Programs {
     pub stamp: PathBuf,
     /// Python with the real fedmsg, where `scripts/install-test-deps` has put it.
     pub python: Option<PathBuf>,
+    /// `ansible-playbook`, where `scripts/install-bench-deps` has put it.
+    pub ansible: Option<PathBuf>,
     /// `benches/peers`.
     pub peers: PathBuf,
     /// `release`, `quick` or `debug`.
@@ -97,20 +82,20 @@ pub fn programs() -> Result<Programs> {
     if !done.success() {
         bail!("the programs that are measured can't be built\nhint: cargo build --profile {named} -p reactor");
     }
-    let python = deps_dir().map(|dir| dir.join("venv/bin/python")).filter(|python| python.exists());
+    let installed = |program: &str| deps_dir().map(|dir| dir.join(program)).filter(|program| program.exists());
     Ok(Programs {
         reactor: built.join("reactor"),
         stamp: built.join("stamp"),
         peers: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"),
         benches,
-        python,
+        python: installed("venv/bin/python"),
+        ansible: installed("ansible/bin/ansible-playbook"),
         profile,
     })
 }
 
-/// Where `scripts/install-test-deps` puts things.
-#[must_use]
-pub fn deps_dir() -> Option<PathBuf> {
+/// Where `scripts/install-test-deps` and `scripts/install-bench-deps` put things.
+fn deps_dir() -> Option<PathBuf> {
     let cache = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/reactor-test"));
     std::env::var_os("REACTOR_TEST_DEPS").map(PathBuf::from).or_else(cache)
 }

@@ -1,116 +1,109 @@
-//! Ansible's authorized_key doing the same, with pipelining: as a message or cron starts it (it gathers facts as it always does, and
-//! connects, because by default it keeps connections for a minute), and tuned to the last: no facts, connections just made.
+//! Ansible doing the same: its module `authorized_key`, with pipelining and warm connections (ControlPersist).
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use reactor_tests::sshd::Farm;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Cost, random_key, timed};
-use crate::process::deps_dir;
+use super::bare;
 
-/// One run's surroundings.
-struct Ansible<'a> {
-    farm: &'a Farm,
+/// Longest path of Ansible's directory for control sockets, in bytes: a Unix socket's has at most 107, and ssh adds some while
+/// it makes it.
+const SOCKET_DIR_BYTES_MAX: usize = 70;
+
+/// How much of what Ansible says stands in an error, in characters.
+const SAID_MAX: usize = 3_000;
+
+/// How a playbook is run.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// Hosts at the same time.
+    pub forks: usize,
+    /// Whether it gathers facts first, as it does unless it is told not to.
+    pub facts: bool,
+    /// Whether it only says what it would change.
+    pub check: bool,
+}
+
+/// Ansible, and a directory with its inventory. Its connections end with this value.
+#[derive(Debug)]
+pub struct Ansible {
+    program: PathBuf,
     dir: PathBuf,
-    bin: PathBuf,
-    hosts: usize,
-    forks: usize,
 }
 
-impl<'a> Ansible<'a> {
-    fn new(farm: &'a Farm, dir: &Path, hosts: usize, forks: usize) -> Result<Self> {
-        let bin = deps_dir().context("no HOME")?.join("ansible/bin");
-        if !bin.join("ansible-playbook").exists() {
-            bail!("there is no Ansible in {}\nhint: scripts/install-bench-deps", bin.display());
+impl Ansible {
+    /// Writes its configuration and inventory.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn new(program: &Path, dir: &Path, farm: &Farm) -> Result<Self> {
+        let hosts: Map<String, Value> = farm
+            .hosts
+            .iter()
+            .enumerate()
+            .map(|(n, host)| (host.name.clone(), json!({"keys": farm.key_file(n, "")})))
+            .collect();
+        let inventory = json!({"all": {"hosts": hosts, "vars": {"ansible_python_interpreter": "/usr/bin/python3"}}});
+        fs::write(dir.join("inventory.json"), inventory.to_string())?;
+        fs::write(dir.join("ssh_config"), bare::config(farm))?;
+        let sockets = dir.join("cp");
+        if sockets.as_os_str().len() > SOCKET_DIR_BYTES_MAX {
+            bail!("{} is too long for control sockets", sockets.display());
         }
-        let dir = dir.join(format!("ansible-{hosts}-{forks}"));
-        fs::create_dir_all(&dir)?;
-        let mut inventory = String::from("[all]\n");
-        for host in farm.hosts.iter().take(hosts) {
-            writeln!(
-                inventory,
-                "{} ansible_host={} ansible_port={} keys={}/authorized_keys.d",
-                host.name,
-                host.address.ip(),
-                host.address.port(),
-                host.dir.display()
-            )?;
-        }
-        writeln!(
-            inventory,
-            "[all:vars]\nansible_user=root\nansible_python_interpreter=/usr/bin/python3\nansible_ssh_private_key_file={}",
-            farm.management.path.display()
-        )?;
-        fs::write(dir.join("inventory"), inventory)?;
-        Ok(Self { farm, dir, bin, hosts, forks })
+        let text = format!(
+            "[defaults]\ninventory = {dir}/inventory.json\nremote_tmp = {dir}/remote\nlocal_tmp = {dir}/local\n\
+             host_key_checking = True\ntimeout = 60\nretry_files_enabled = False\n\
+             [ssh_connection]\npipelining = True\ncontrol_path_dir = {sockets}\n\
+             ssh_args = -F {dir}/ssh_config -o ControlMaster=auto -o ControlPersist=600s\n",
+            dir = dir.display(),
+            sockets = sockets.display()
+        );
+        fs::write(dir.join("ansible.cfg"), text)?;
+        Ok(Self { program: program.to_owned(), dir: dir.to_owned() })
     }
 
-    fn run(&self, program: &str, args: &[&str]) -> Result<String> {
-        let known = self.farm.known_hosts();
-        let ssh = format!("-o ControlMaster=auto -o ControlPersist=900s -o UserKnownHostsFile={}", known.display());
-        let output = Command::new(self.bin.join(program))
-            .args(["-i", "inventory", "--forks", &self.forks.to_string()])
-            .args(args)
-            .current_dir(&self.dir)
-            .env("ANSIBLE_HOME", self.dir.join("home"))
-            .env("ANSIBLE_SSH_CONTROL_PATH_DIR", self.dir.join("cp"))
-            .env("ANSIBLE_SSH_ARGS", ssh)
-            .env("ANSIBLE_PIPELINING", "1")
-            .env("ANSIBLE_RETRY_FILES_ENABLED", "0")
-            .env("ANSIBLE_DEPRECATION_WARNINGS", "0")
-            .env("LC_ALL", "C.UTF-8")
-            .output()
-            .with_context(|| format!("{program} can't be started"))?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            let end = said.len().saturating_sub(2_000);
-            bail!("{program}: {}\n{}{}", output.status, &said[end..], String::from_utf8_lossy(&output.stderr));
+    /// Gives each of these users one key, on all hosts.
+    ///
+    /// # Errors
+    /// When it fails, with what it says.
+    pub fn run(&self, users: &[String], keys: &[String], how: How) -> Result<()> {
+        let all: Vec<Value> = users.iter().zip(keys).map(|(user, key)| json!({"user": user, "key": key})).collect();
+        let words = json!({
+            "user": "{{ item.user }}", "key": "{{ item.key }}", "path": "{{ keys }}{{ item.user }}",
+            "manage_dir": false, "exclusive": true,
+        });
+        let task = json!({"ansible.posix.authorized_key": words, "loop": all});
+        let play = json!([{"hosts": "all", "gather_facts": how.facts, "tasks": [task]}]);
+        fs::write(self.dir.join("play.json"), play.to_string())?;
+        let mut command = self.command(&self.program);
+        command.args(["--forks", &how.forks.to_string(), "play.json"]).args(how.check.then_some("--check"));
+        let done = command.output()?;
+        if !done.status.success() {
+            let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+            bail!("ansible-playbook: {}\n{}", done.status, said.chars().take(SAID_MAX).collect::<String>());
         }
-        Ok(said)
+        Ok(())
     }
 
-    /// What it takes to run a playbook with this one thing to do.
-    fn play(&self, what: &Value, facts: bool) -> Result<Cost> {
-        let play = json!([{"hosts": "all", "gather_facts": facts, "tasks": [what]}]);
-        fs::write(self.dir.join("play.yaml"), play.to_string())?;
-        let (took, said) = timed(|| self.run("ansible-playbook", &["play.yaml"]))?;
-        let changed = said.matches("changed=1 ").count();
-        if changed != self.hosts {
-            bail!("Ansible changed {changed} of {} hosts\n{said}", self.hosts);
-        }
-        Ok(took)
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.dir).env("ANSIBLE_CONFIG", self.dir.join("ansible.cfg")).env("HOME", &self.dir);
+        command.stdin(Stdio::null());
+        command
     }
 }
 
-/// What it takes to change a key on the first `hosts` hosts: as it is started, and tuned to the last.
-///
-/// # Errors
-/// When Ansible is not there or fails.
-pub fn many_hosts(farm: &Farm, dir: &Path, user: &str, hosts: usize, forks: usize) -> Result<(Cost, Cost)> {
-    let ansible = Ansible::new(farm, dir, hosts, forks)?;
-    let change = |facts| -> Result<Cost> {
-        let path = format!("{{{{ keys }}}}/{user}");
-        let key = random_key(user)?;
-        let words = json!({"user": "root", "path": path, "manage_dir": false, "exclusive": true, "key": key});
-        ansible.play(&json!({"ansible.posix.authorized_key": words}), facts)
-    };
-    Ok((change(true)?, change(false)?))
-}
-
-/// What it takes to change these users' keys on the first host.
-///
-/// # Errors
-/// When Ansible is not there or fails.
-pub fn many_users(farm: &Farm, dir: &Path, users: &[String]) -> Result<Cost> {
-    let ansible = Ansible::new(farm, dir, 1, 5)?;
-    let items: Vec<Value> =
-        users.iter().map(|user| Ok(json!({"name": user, "key": random_key(user)?}))).collect::<Result<_>>()?;
-    let (path, key) = ("{{ keys }}/{{ item.name }}", "{{ item.key }}");
-    let words = json!({"user": "root", "path": path, "manage_dir": false, "exclusive": true, "key": key});
-    ansible.play(&json!({"loop": items, "ansible.posix.authorized_key": words}), false)
+impl Drop for Ansible {
+    fn drop(&mut self) {
+        // Its ssh masters would stay for ten minutes: each is asked to end over its control socket.
+        for socket in fs::read_dir(self.dir.join("cp")).into_iter().flatten().flatten() {
+            let mut ssh = self.command(Path::new("ssh"));
+            ssh.args(["-F", "/dev/null", "-O", "exit", "-S"]).arg(socket.path()).arg("x");
+            let _ = ssh.stderr(Stdio::null()).status();
+        }
+    }
 }

@@ -1,152 +1,146 @@
-//! What ssh alone can do: warm masters, a client for each command, 16 at once; a file is written and moved, no more.
+//! Bare ssh: one master a host where they are warm, a client process a command; each command writes a file by cat and mv.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use reactor_tests::sshd::Farm;
 
-use super::{AT_ONCE, Cost, USER, key_file, timed};
+/// How long a master may take until it is logged in.
+const MASTER_UP_MAX: Duration = Duration::from_secs(60);
 
-/// How long a master may take until it is connected, in seconds.
-const CONNECT_SECONDS_MAX: u64 = 60;
-
-/// The masters of a farm, one a host; they end with this value.
-struct Masters<'a> {
-    farm: &'a Farm,
-    dir: tempfile::TempDir,
-    masters: Vec<Child>,
+/// One command: what it is sent on which host.
+#[derive(Debug)]
+pub struct Order {
+    /// The host's number.
+    pub host: usize,
+    /// The line for the login shell there.
+    pub line: String,
+    /// Its stdin.
+    pub input: Vec<u8>,
 }
 
-impl<'a> Masters<'a> {
-    fn connect(farm: &'a Farm) -> Result<Self> {
-        // Paths of sockets are short.
-        let dir = tempfile::Builder::new().prefix("bare").tempdir_in("/tmp")?;
-        std::fs::write(dir.path().join("config"), format!("{}  KexAlgorithms curve25519-sha256\n", farm.ssh_config()))?;
-        let mut masters = Self { farm, dir, masters: Vec::new() };
-        for n in 0..farm.hosts.len() {
-            if n >= AT_ONCE {
-                masters.wait_for(n - AT_ONCE)?;
-            }
-            let mut master = masters.ssh(n);
-            master.args(["-M", "-N"]).arg(&farm.hosts[n].name).stdin(Stdio::null()).stdout(Stdio::null());
-            masters.masters.push(master.spawn().context("ssh")?);
+impl Order {
+    /// Writes this user's file: a new one, then renamed.
+    pub fn write(farm: &Farm, host: usize, user: &str, text: &str) -> Self {
+        let file = directory(farm, host).join(user);
+        let (file, new) = (file.display(), file.with_extension("new"));
+        Self {
+            host,
+            line: format!("umask 022; cat >{new} && mv {new} {file}", new = new.display()),
+            input: text.as_bytes().to_vec(),
         }
-        (0..farm.hosts.len()).try_for_each(|n| masters.wait_for(n))?;
-        Ok(masters)
+    }
+}
+
+/// Where bare ssh writes: not where ours does, which would find its own block gone.
+pub fn directory(farm: &Farm, host: usize) -> PathBuf {
+    farm.hosts[host].dir.join("bare.d")
+}
+
+/// A program that ends with this value.
+#[derive(Debug)]
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// ssh to the hosts of a farm.
+#[derive(Debug)]
+pub struct Bare {
+    dir: PathBuf,
+    masters: Vec<Mortal>,
+}
+
+impl Bare {
+    /// Without masters: each command is a connection of its own.
+    ///
+    /// # Errors
+    /// When the configuration can't be written.
+    pub fn cold(dir: &Path, farm: &Farm) -> Result<Self> {
+        std::fs::write(dir.join("ssh_config"), config(farm))?;
+        (0..farm.hosts.len()).try_for_each(|host| std::fs::create_dir_all(directory(farm, host)))?;
+        Ok(Self { dir: dir.to_owned(), masters: Vec::new() })
     }
 
-    fn socket(&self, n: usize) -> PathBuf {
-        self.dir.path().join(n.to_string())
+    /// With a master for each host, logged in.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub fn warm(dir: &Path, farm: &Farm) -> Result<Self> {
+        let mut bare = Self::cold(dir, farm)?;
+        for host in &farm.hosts {
+            let mut ssh = bare.ssh();
+            ssh.args(["-N", "-M", "-S"]).arg(bare.socket(&host.name)).arg(&host.name);
+            bare.masters.push(Mortal(ssh.stdin(Stdio::null()).spawn()?));
+            // Not all at once: the key exchanges would time each other out.
+            if bare.masters.len() % 8 == 0 {
+                bare.wait_for(&host.name)?;
+            }
+        }
+        farm.hosts.iter().try_for_each(|host| bare.wait_for(&host.name))?;
+        Ok(bare)
     }
 
-    fn wait_for(&self, n: usize) -> Result<()> {
-        let began = Instant::now();
-        while !self.socket(n).exists() {
-            ensure!(began.elapsed().as_secs() < CONNECT_SECONDS_MAX, "no connection to {}", self.farm.hosts[n].name);
+    fn wait_for(&self, host: &str) -> Result<()> {
+        let started = Instant::now();
+        while !self.socket(host).exists() {
+            ensure!(started.elapsed() < MASTER_UP_MAX, "no ssh master for {host} within {MASTER_UP_MAX:?}");
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
     }
 
-    fn ssh(&self, n: usize) -> Command {
-        let mut ssh = Command::new("ssh");
-        ssh.arg("-F").arg(self.dir.path().join("config")).arg("-S").arg(self.socket(n));
-        ssh
-    }
-
-    /// Runs `command` on a host with the file on its stdin.
-    fn run(&self, n: usize, command: &str, stdin: &Path) -> Result<()> {
-        let mut ssh = self.ssh(n);
-        ssh.arg(&self.farm.hosts[n].name).arg(command).stdin(std::fs::File::open(stdin)?);
-        let output = ssh.output().context("ssh")?;
-        if !output.status.success() {
-            bail!("{command}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(())
-    }
-
-    /// Writes the file at many places, `(host, path)`, 16 at once.
-    fn write(&self, places: &[(usize, PathBuf)], from: &Path) -> Result<()> {
+    /// Runs all, so many at once.
+    ///
+    /// # Errors
+    /// When one fails.
+    pub fn run(&self, farm: &Farm, orders: &[Order], at_once: usize) -> Result<()> {
         let next = AtomicUsize::new(0);
-        let one = || -> Result<()> {
-            while let Some((n, to)) = places.get(next.fetch_add(1, Ordering::SeqCst)) {
-                let to = to.display();
-                self.run(*n, &format!("cat > {to}.new && mv {to}.new {to}"), from)?;
+        let some = || {
+            while let Some(order) = orders.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.one(&farm.hosts[order.host].name, order)?;
             }
             Ok(())
         };
         std::thread::scope(|scope| {
-            let all: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(one)).collect();
-            all.into_iter().try_for_each(|one| one.join().unwrap_or_else(|_| bail!("a writer panicked")))
+            let all: Vec<_> = (0..at_once).map(|_| scope.spawn(some)).collect();
+            all.into_iter().try_for_each(|one| one.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread failed"))))
         })
     }
-}
 
-impl Drop for Masters<'_> {
-    fn drop(&mut self) {
-        for master in &mut self.masters {
-            let _ = master.kill();
-            let _ = master.wait();
+    fn one(&self, host: &str, order: &Order) -> Result<()> {
+        let mut ssh = self.ssh();
+        if !self.masters.is_empty() {
+            ssh.arg("-S").arg(self.socket(host));
         }
+        let mut child = ssh.args([host, &order.line]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        child.stdin.take().context("no stdin")?.write_all(&order.input)?;
+        let ended = child.wait()?;
+        ensure!(ended.success(), "ssh {host}: {ended}");
+        Ok(())
+    }
+
+    fn ssh(&self) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F").arg(self.dir.join("ssh_config"));
+        ssh
+    }
+
+    fn socket(&self, host: &str) -> PathBuf {
+        self.dir.join(host)
     }
 }
 
-/// What it takes to change a key on all hosts: with the connecting, and warm (the median).
-///
-/// # Errors
-/// When ssh can't.
-pub fn many_hosts(farm: &Farm, dir: &Path, rounds: usize) -> Result<(Cost, Cost)> {
-    let key = dir.join("key");
-    let places: Vec<_> = (0..farm.hosts.len()).map(|n| (n, farm.key_file(n, USER))).collect();
-    key_file(&key, USER)?;
-    let (cold, masters) = timed(|| {
-        let masters = Masters::connect(farm)?;
-        masters.write(&places, &key)?;
-        Ok(masters)
-    })?;
-    let mut warm = Vec::new();
-    for _ in 0..rounds {
-        key_file(&key, USER)?;
-        warm.push(timed(|| masters.write(&places, &key))?.0);
-    }
-    Ok((cold, Cost::median(&mut warm)))
-}
-
-/// What it takes to change these users' keys on the first host, a command each.
-///
-/// # Errors
-/// When ssh can't.
-pub fn many_users(farm: &Farm, dir: &Path, users: &[String]) -> Result<Cost> {
-    let key = dir.join("key");
-    key_file(&key, USER)?;
-    let masters = Masters::connect(farm)?;
-    let places: Vec<_> = users.iter().map(|user| (0, farm.key_file(0, user))).collect();
-    Ok(timed(|| masters.write(&places, &key))?.0)
-}
-
-/// What it takes to change all users' keys on the first host with one archive. Nothing is looked at, nothing is flushed.
-///
-/// # Errors
-/// When ssh or tar can't.
-pub fn all_users_at_once(farm: &Farm, dir: &Path, users: &[String]) -> Result<Cost> {
-    let files = dir.join("files");
-    std::fs::create_dir_all(&files)?;
-    users.iter().try_for_each(|user| key_file(&files.join(user), user).map(drop))?;
-    let masters = Masters::connect(farm)?;
-    let archive = dir.join("files.tar");
-    let work = || {
-        let made = Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&files).arg(".").status()?;
-        ensure!(made.success(), "tar: {made}");
-        let to = farm.keys_dir(0);
-        let to = to.display();
-        masters.run(
-            0,
-            &format!("mkdir {to}/.new && tar -xf - -C {to}/.new && mv -f {to}/.new/* {to}/ && rmdir {to}/.new"),
-            &archive,
-        )
-    };
-    Ok(timed(work)?.0)
+/// The hosts' names and addresses. With the key exchange that reactor asks for: OpenSSH's own choice would cost ten times the
+/// processor time, and that is not what is compared here.
+pub fn config(farm: &Farm) -> String {
+    format!("KexAlgorithms curve25519-sha256\nConnectTimeout 60\n{}", farm.ssh_config())
 }
