@@ -35,6 +35,8 @@ pub const STRAGGLERS_PER_CENT: usize = 10;
 pub const STRAGGLER_SECONDS: u64 = 3;
 /// Accounts asked for at the same time.
 pub const ACCOUNTS_AT_ONCE: usize = 8;
+/// Whoever calls an account so must not become this user on every host.
+const ROOT: &str = "root";
 /// Notes of one plan; further ones are counted.
 const NOTES_MAX: usize = 50;
 
@@ -225,8 +227,22 @@ impl Site {
         Ok((Planned { read, hosts: in_bounds(all) }, notes))
     }
 
-    /// The truth: everyone in scope who has an account.
+    /// The truth: everyone in scope who has an account and may have a key.
     async fn people(
+        &self,
+        scope: &Scope,
+        groups: &BTreeSet<String>,
+        notes: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, Person>, Failure> {
+        let mut people = self.accounts_of(scope, groups, notes).await?;
+        if people.remove(ROOT).is_some() {
+            notes.push(format!("{ROOT}: an account of that name gets no key; root's are put there by hand"));
+        }
+        Ok(people)
+    }
+
+    /// Everyone in scope who has an account.
+    async fn accounts_of(
         &self,
         scope: &Scope,
         groups: &BTreeSet<String>,

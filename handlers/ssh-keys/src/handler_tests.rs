@@ -156,3 +156,26 @@ fn a_plan_is_old_once_somebody_asked_about_one_of_its_users() {
     reads.begin(Some(&crowd));
     assert!(again.is_old(&reads), "what is not remembered counts as asked");
 }
+
+#[tokio::test]
+async fn nobody_becomes_root_by_an_account_of_that_name() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+    let dir = tempfile::tempdir().unwrap();
+    let accounts = dir.path().join("accounts.yaml");
+    let people =
+        format!("users: {{root: {{keys: [{KEY}]}}, ralph: {{keys: [{KEY}]}}}}\ngroups: {{ops: [root, ralph]}}\n");
+    std::fs::write(&accounts, people).unwrap();
+    let keys = dir.path().join("keys");
+    std::fs::create_dir(&keys).unwrap();
+    let hosts = json!({"groups": {"here": {"hosts": ["web01"], "local": true, "access": ["ops"],
+        "keys": format!("{}/%u", keys.display())}}});
+    let handler = SshKeys::new();
+    for with in [json!({"users": ["root", "ralph"]}), json!({})] {
+        let request = json!({"reactor": 1, "reaction": "r", "rule": "x", "key": "k", "attempt": 1, "messages": [],
+            "with": with, "config": {"accounts": {"yaml": accounts}, "hosts": hosts}});
+        let plan = handler.plan(&serde_json::from_value(request).unwrap()).await.unwrap();
+        let targets: Vec<&str> = plan.changes.iter().map(|change| change.target.as_str()).collect();
+        assert_eq!(targets, ["web01: ralph"]);
+        assert!(plan.notes.iter().any(|note| note.starts_with("root: ")), "{:?}", plan.notes);
+    }
+}
