@@ -140,6 +140,22 @@ fn a_part_may_do_no_more_than_a_reconcile_of_its_handler() {
 }
 
 #[test]
+fn what_the_rule_lets_through_for_one_person_is_held_when_a_part_wants_as_much() {
+    let mut core = core_of(
+        "version: 1\nhandlers: {map: {exec: /bin/true}}\nrules:\n  - {name: one, on: org.example.user.update, do: map, \
+         key: '{{msg.user}}', with: {}, guard: {changes: 500, deletes: 500}}\n",
+    );
+    let six = || (0..6).map(|n| change("delete", &n.to_string())).collect::<Vec<_>>();
+    let run = only_run(&arrive(&mut core, at(0), vec![update("m1", "ralph")]));
+    let turn = planned(&mut core, at(0), run.clone(), Ok(six()));
+    assert_eq!(last_state(&turn, &run.id), State::Applying, "the rule allows it");
+    applied(&mut core, at(1), &run, leaving(vec![h7()]));
+    let part = only_run(&start(&mut core, at(100)));
+    let turn = planned(&mut core, at(100), part.clone(), Ok(six()));
+    assert_eq!(last_state(&turn, &part.id), State::Held, "the default allows 5 deletes");
+}
+
+#[test]
 fn guard_mode_and_pause_hold_for_a_part() {
     let mut core = core();
     let run = applying(&mut core, at(0), "m1", "ralph");
