@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::program::{self, Run};
 use crate::roster::Roster;
-use crate::words::Words;
 use crate::{Account, Members};
+use handler_api::words::Words;
 
 /// Most that the program may print, in bytes.
 pub const COMMAND_STDOUT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -36,7 +36,7 @@ impl Command {
     /// # Errors
     /// A permanent failure that names the wrong word.
     pub fn open(config: &Value) -> Result<Self, Failure> {
-        let words = Words::read(config, "command", &["command", "timeout"])?;
+        let words = Words::read(config, "accounts: command", &["command", "timeout"])?;
         let value = words.get("command").unwrap_or(&Value::Null);
         let as_text = |word: &Value| word.as_str().filter(|word| !word.contains('\0')).map(str::to_owned);
         let list: Option<Vec<String>> = value.as_array().and_then(|list| list.iter().map(as_text).collect());

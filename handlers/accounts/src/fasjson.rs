@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::curl::{Answer, Curl, Get, Kerberos, check_url, encode};
-use crate::words::{Words, is_name, quoted};
 use crate::{Account, GROUPS_MAX, Members, Notes};
+use handler_api::words::{Words, is_name, quoted};
 use pages::{Listing, Reader};
 use reply::{GroupName, Member, Person, Reply, reply};
 
@@ -58,7 +58,7 @@ impl Fasjson {
     /// # Errors
     /// A permanent failure that names the wrong word.
     pub fn open(config: &Value) -> Result<Self, Failure> {
-        let words = Words::read(config, "fasjson", &["fasjson", "kerberos", "ca", "timeout", "page_size"])?;
+        let words = Words::read(config, "accounts: fasjson", &["fasjson", "kerberos", "ca", "timeout", "page_size"])?;
         let url = words.get("fasjson").unwrap_or(&Value::Null);
         let base = url.as_str().ok_or("is not a URL that begins with https://").and_then(check_url);
         let base = base.map_err(|why| words.wrong("fasjson", why, url).hinting("write https://HOST, without /v1"))?;

@@ -8,14 +8,16 @@
 //! * [`command`]: a program of the site's, which prints JSON
 //! * [`fasjson`]: FASJSON over HTTP, with Kerberos where configured
 //! * [`ldap`]: FreeIPA's tree, or openssh-lpk with POSIX groups
+//!
+//! What a source has as a key is hostile text: [`keys`] makes lines of it that may be written.
 
 pub mod command;
 pub mod curl;
 pub mod fasjson;
+pub mod keys;
 pub mod ldap;
 pub mod program;
 mod roster;
-mod words;
 pub mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +26,7 @@ use handler_api::Failure;
 use handler_api::spelling::did_you_mean;
 use serde_json::Value;
 
-use words::{check_name, is_name, quoted, unknown_words};
+use handler_api::words::{check_name, is_name, quoted, unknown_words};
 
 /// Most groups that may be asked about at once, and most in `empty_groups`.
 pub const GROUPS_MAX: usize = 1_000;

@@ -17,8 +17,8 @@ use handler_api::spelling::did_you_mean;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::words::{is_name, quoted};
 use crate::{Account, Members, Notes};
+use handler_api::words::{is_name, quoted};
 
 /// Most people, most groups, most members of one group.
 pub(crate) const ENTRIES_MAX: usize = 200_000;

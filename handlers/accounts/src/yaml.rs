@@ -9,8 +9,8 @@ use handler_api::Failure;
 use serde_json::Value;
 
 use crate::roster::Roster;
-use crate::words::Words;
 use crate::{Account, Members};
+use handler_api::words::Words;
 
 /// Largest file, in bytes.
 pub const YAML_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -29,7 +29,7 @@ impl Yaml {
     /// # Errors
     /// A permanent failure that names the wrong word.
     pub fn open(config: &Value) -> Result<Self, Failure> {
-        let words = Words::read(config, "yaml", &["yaml"])?;
+        let words = Words::read(config, "accounts: yaml", &["yaml"])?;
         let path = words.text("yaml")?.unwrap_or_default();
         if !path.starts_with('/') {
             let value = words.get("yaml").unwrap_or(&Value::Null);

@@ -11,6 +11,7 @@
 //! * [`limits`]: every maximum, with its name and unit
 //! * [`units`]: durations as people write them; [`spelling`]: "did you mean". The daemon and its handlers read the same
 //!   rules file, so they read it alike
+//! * [`words`]: reading a handler's block of the rules file, with errors that name the wrong word
 
 pub mod limits;
 pub mod line;
@@ -19,6 +20,7 @@ pub mod protocol;
 pub mod serve;
 pub mod spelling;
 pub mod units;
+pub mod words;
 
 pub use line::{Answer, Line};
 pub use params::{ParamType, Params};

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::access::Inventory;
 use crate::block;
-use crate::keys::{Kind, Policy, RSA_BITS_MAX, RSA_BITS_MIN};
+use accounts::keys::{Kind, Policy, RSA_BITS_MAX, RSA_BITS_MIN};
 use node::Node;
 use words::{Problems, Words};
 

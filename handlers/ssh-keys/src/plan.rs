@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::access::Host;
 use crate::block;
 use crate::fleet::{Found, Trouble, TroubleKind, Write};
-use crate::keys::{self, Key, Policy};
+use accounts::keys::{self, Key, Policy};
 
 /// Most lines of a block that a change shows; of the others it says how many there are.
 pub const LINES_SHOWN_MAX: usize = keys::KEYS_MAX;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::MEMBERS_MAX;
-use crate::words::quoted;
+use handler_api::words::quoted;
 
 /// What stands in a list.
 pub(super) trait Listing: DeserializeOwned {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::curl::Answer;
-use crate::words::quoted;
+use handler_api::words::quoted;
 
 use super::pages::Listing;
 

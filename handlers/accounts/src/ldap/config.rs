@@ -8,7 +8,7 @@ use handler_api::Failure;
 use serde_json::Value;
 
 use super::dn::Dn;
-use crate::words::{Words, quoted, unknown_words};
+use handler_api::words::{Words, quoted, unknown_words};
 
 /// Most servers in the list.
 pub const SERVERS_MAX: usize = 16;
@@ -63,7 +63,7 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn read(config: &Value) -> Result<Self, Failure> {
-        let words = Words::read(config, "ldap", &WORDS)?;
+        let words = Words::read(config, "accounts: ldap", &WORDS)?;
         let starttls = match words.get("starttls") {
             None => false,
             Some(Value::Bool(yes)) => *yes,

@@ -9,8 +9,8 @@ use ldap3::{Scope, ldap_escape};
 use super::config::{Config, Schema};
 use super::dn::Dn;
 use super::wire::{Entry, Query, Trouble, Wire};
-use crate::words::{is_name, quoted};
 use crate::{Account, Members, Notes};
+use handler_api::words::{is_name, quoted};
 
 /// Groups, or people, in one filter.
 const NAMES_IN_A_FILTER: usize = 100;

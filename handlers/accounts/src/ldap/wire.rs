@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::config::{Bind, Config};
 use crate::curl::secret_file;
-use crate::words::quoted;
+use handler_api::words::quoted;
 
 /// Most entries in one answer, all pages together.
 pub const ENTRIES_MAX: usize = 200_000;

@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
+use accounts::keys::is_shown;
 use handler_api::spelling::did_you_mean;
 
 use crate::config::words::cut;
-use crate::keys::is_shown;
 
 /// Most options of one account group.
 pub const OPTIONS_MAX: usize = 32;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use shown::shown;
 
-pub(crate) use line::is_shown;
+pub use line::is_shown;
 use line::{Line, Skip};
 
 /// Most keys of one user that are taken. The order of the account system does not count: it may change.
@@ -93,6 +93,14 @@ pub struct Key {
     pub line: String,
     /// For people: `ED25519 SHA256:… ralph@laptop`.
     pub shown: String,
+}
+
+impl Key {
+    /// `SHA256:…`, as ssh-keygen and sshd (`%f`) say it.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        self.shown.split(' ').nth(1).unwrap_or_default()
+    }
 }
 
 /// Reads what the account system has: any number of texts, each of any number of lines. The keys come sorted, each once;
@@ -205,4 +213,4 @@ impl Notes {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

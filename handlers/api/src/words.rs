@@ -2,42 +2,48 @@
 
 use std::time::Duration;
 
-use handler_api::spelling::did_you_mean;
-use handler_api::units::parse_duration;
-use handler_api::{Failure, ParamType};
 use serde_json::{Map, Value};
+
+use crate::params::ParamType;
+use crate::protocol::Failure;
+use crate::spelling::did_you_mean;
+use crate::units::parse_duration;
 
 /// Characters of somebody else's text that a message quotes.
 const QUOTED_CHARS_MAX: usize = 80;
 
 /// One block, whose words are all known.
-pub(crate) struct Words<'a> {
-    source: &'static str,
+pub struct Words<'a> {
+    place: &'static str,
     map: &'a Map<String, Value>,
 }
 
 impl<'a> Words<'a> {
-    /// The block `config` of `source`, in which only `allowed` may stand.
-    pub fn read(config: &'a Value, source: &'static str, allowed: &[&str]) -> Result<Self, Failure> {
+    /// The block `config` at `place` (`accounts: yaml`), in which only `allowed` may stand.
+    ///
+    /// # Errors
+    /// It is no map; it has words that are not allowed.
+    pub fn read(config: &'a Value, place: &'static str, allowed: &[&str]) -> Result<Self, Failure> {
         let Some(map) = config.as_object() else {
-            return Err(Failure::permanent(format!(
-                "accounts: {source}: is not a map: {}",
-                quoted(&config.to_string())
-            )));
+            return Err(Failure::permanent(format!("{place} is not a map: {}", quoted(&config.to_string()))));
         };
         let unknown: Vec<&str> = map.keys().map(String::as_str).filter(|word| !allowed.contains(word)).collect();
         if unknown.is_empty() {
-            return Ok(Self { source, map });
+            return Ok(Self { place, map });
         }
-        Err(unknown_words(&format!("accounts: {source}"), &unknown, allowed))
+        Err(unknown_words(place, &unknown, allowed))
     }
 
     /// The value of a word.
+    #[must_use]
     pub fn get(&self, word: &str) -> Option<&'a Value> {
         self.map.get(word).filter(|value| !value.is_null())
     }
 
     /// A text that is not empty.
+    ///
+    /// # Errors
+    /// The value is no text, is empty or has several lines.
     pub fn text(&self, word: &str) -> Result<Option<&'a str>, Failure> {
         match self.get(word) {
             None => Ok(None),
@@ -47,6 +53,9 @@ impl<'a> Words<'a> {
     }
 
     /// A duration as people write it, at least a second.
+    ///
+    /// # Errors
+    /// The value is none, or outside of the limits.
     pub fn duration(&self, word: &str, default: Duration, max: Duration) -> Result<Duration, Failure> {
         let Some(value) = self.get(word) else { return Ok(default) };
         let expected = format!("is not a duration from 1s to {}s; write 30s, 5m or 1h", max.as_secs());
@@ -58,6 +67,9 @@ impl<'a> Words<'a> {
     }
 
     /// A whole number within limits.
+    ///
+    /// # Errors
+    /// The value is none, or outside of the limits.
     pub fn number(&self, word: &str, default: u64, min: u64, max: u64) -> Result<u64, Failure> {
         let Some(value) = self.get(word) else { return Ok(default) };
         let read = value.as_u64().filter(|number| (min..=max).contains(number));
@@ -65,14 +77,16 @@ impl<'a> Words<'a> {
     }
 
     /// The failure that says what is wrong with a word's value; `why` goes on after the word.
+    #[must_use]
     pub fn wrong(&self, word: &str, why: &str, value: &Value) -> Failure {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Failure::permanent(format!("accounts: {}: `{word}` {why}: {}", self.source, quoted(&text)))
+        Failure::permanent(format!("{}: `{word}` {why}: {}", self.place, quoted(&text)))
     }
 }
 
 /// The failure for words that are not known in `place`.
-pub(crate) fn unknown_words(place: &str, unknown: &[&str], allowed: &[&str]) -> Failure {
+#[must_use]
+pub fn unknown_words(place: &str, unknown: &[&str], allowed: &[&str]) -> Failure {
     let shown: Vec<String> = unknown.iter().map(|word| format!("`{}`", shorten(word))).collect();
     let verb = if unknown.len() == 1 { "is not a word that is" } else { "are not words that are" };
     let near: Vec<String> = unknown
@@ -88,18 +102,23 @@ pub(crate) fn unknown_words(place: &str, unknown: &[&str], allowed: &[&str]) -> 
 }
 
 /// Checks a name that somebody asks about. `what` is `user` or `group`.
-pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Failure> {
+///
+/// # Errors
+/// A permanent failure that says what is wrong with it.
+pub fn check_name(what: &str, name: &str) -> Result<(), Failure> {
     let wrong = ParamType::Name.check(&Value::String(name.to_owned()));
     wrong.map_err(|why| Failure::permanent(format!("the {what} that is asked about {why}")))
 }
 
 /// Whether a name from a source may be used.
-pub(crate) fn is_name(name: &str) -> bool {
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     ParamType::Name.check(&Value::String(name.to_owned())).is_ok()
 }
 
 /// The beginning of a text, in quotes and without anything a terminal would act on.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     format!("{:?}", shorten(text))
 }
 
@@ -120,16 +139,17 @@ mod tests {
 
     #[test]
     fn a_mistyped_word_is_named_with_the_one_that_was_meant() {
-        let failure = Words::read(&json!({"yaml": "/x", "timeuot": 3}), "yaml", &["yaml", "timeout"]).err().unwrap();
+        let failure =
+            Words::read(&json!({"yaml": "/x", "timeuot": 3}), "accounts: yaml", &["yaml", "timeout"]).err().unwrap();
         assert!(failure.message().contains("`timeuot`"), "{failure}");
         assert_eq!(failure.hint(), Some("did you mean `timeout`? allowed are yaml, timeout"));
-        assert_eq!(failure.exit_code(), handler_api::exit::PERMANENT);
+        assert_eq!(failure.exit_code(), crate::exit::PERMANENT);
     }
 
     #[test]
     fn a_value_of_another_kind_is_an_error_and_never_the_default() {
         let config = json!({"a": 5, "b": "30", "c": "2h", "d": "0s", "e": 0, "f": "x\ny"});
-        let words = Words::read(&config, "yaml", &["a", "b", "c", "d", "e", "f", "g"]).unwrap();
+        let words = Words::read(&config, "x", &["a", "b", "c", "d", "e", "f", "g"]).unwrap();
         let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
         for word in ["a", "b", "c", "d"] {
             assert!(words.duration(word, second, hour).is_err(), "{word}");

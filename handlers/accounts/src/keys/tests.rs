@@ -68,7 +68,7 @@ fn material(line: &str) -> String {
 }
 
 /// What ssh-keygen says of an authorized_keys file: a line for each key that it could read.
-pub(crate) fn listed(lines: &[String]) -> Vec<String> {
+fn listed(lines: &[String]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), lines.join("\n") + "\n").unwrap();
     ssh_keygen(&["-l", "-f", file.path().to_str().unwrap()]).lines().map(str::to_owned).collect()

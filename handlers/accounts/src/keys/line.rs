@@ -117,13 +117,14 @@ fn holds_key(comment: &str) -> bool {
 
 /// Printable characters only, words parted by one space. What turns the direction of a line, has no width, or is no
 /// character at all goes.
-pub(crate) fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let kept: String = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| is_shown(*c)).collect();
     kept.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a character shows itself as one: what Rust's `escape_debug` leaves as it is, and the three that it escapes for
 /// another reason. U+FFFD stands for bytes that could not be read.
-pub(crate) fn is_shown(c: char) -> bool {
+#[must_use]
+pub fn is_shown(c: char) -> bool {
     c != char::REPLACEMENT_CHARACTER && (matches!(c, '"' | '\'' | '\\') || c.escape_debug().count() == 1)
 }
