@@ -43,6 +43,8 @@ pub struct Wanted {
     pub repos: BTreeMap<RepoName, Option<Rendered>>,
     /// Groups.
     pub groups: BTreeMap<GroupName, Group>,
+    /// Groups of which nothing certain is known: they stay as they are, also when all of the site is meant.
+    pub groups_left_alone: BTreeSet<GroupName>,
     /// The keys of users; none = the user gets in with no key.
     pub keys: BTreeMap<UserName, Vec<Key>>,
     /// All of the site: whatever else stands in our files goes, but for these repositories, which stay as they are.
