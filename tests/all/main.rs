@@ -6,6 +6,7 @@ mod accounts;
 mod accounts_kerberos;
 mod fedmsg;
 mod fedmsg_sockets;
+mod gitolite;
 mod journal;
 mod kill;
 mod later;

@@ -35,7 +35,7 @@ const USERADD_TRIES: usize = 50;
 const PORTS: std::ops::Range<u64> = 10_000..30_000;
 /// Where farms are made: nobody but root may write to any directory above (sshd's StrictModes), so not below /tmp.
 const BASES: [&str; 2] = ["/srv", "/var/lib"];
-const SSHD: &str = "/usr/sbin/sshd";
+pub(crate) const SSHD: &str = "/usr/sbin/sshd";
 const HINT: &str = "hint: run scripts/install-test-deps as root";
 /// What a login prints when it works.
 const WELCOME: &str = "logged in";
@@ -129,7 +129,7 @@ impl Farm {
         let (guardian, alive) = start_guardian(&dir, &users);
         let management = KeyPair::new(&dir, "management");
         let mut farm = Self { dir, hosts: Vec::new(), users, management, layout, guardian, alive: Some(alive) };
-        farm.users.iter().for_each(|user| add_user(&farm.dir, user));
+        farm.users.iter().for_each(|user| add_user(&format!("{}/nohome/{user}", farm.dir.display()), user));
         let (net, port) = (random_below(200), 0);
         let port = port + u16::try_from(PORTS.start + random_below(PORTS.end - PORTS.start)).expect("a port");
         farm.hosts = (0..hosts).map(|n| farm.make_host(n, net, port)).collect();
@@ -192,7 +192,7 @@ impl Farm {
 
     fn wait_until_up(&self, n: usize) {
         let host = &self.hosts[n];
-        wait_until(&format!("{} greets, see {}/sshd.log", host.name, host.dir.display()), UP_MAX, || greets(host));
+        wait_until(&format!("{} greets, see {}/sshd.log", host.name, host.dir.display()), UP_MAX, || greets(host.address));
     }
 
     /// The accounts' pattern for `AuthorizedKeysFile` and for the inventory's `keys`.
@@ -349,7 +349,7 @@ fn letters(n: usize) -> String {
     rest + &char::from(b'a' + u8::try_from(n % 26).expect("a letter")).to_string()
 }
 
-fn base() -> &'static str {
+pub(crate) fn base() -> &'static str {
     let strict = |base: &&&str| {
         let mode = |path: &Path| fs::metadata(path).map(|at| at.permissions().mode()).unwrap_or(0o777);
         Path::new(base).ancestors().all(|path| mode(path) & 0o022 == 0)
@@ -358,12 +358,12 @@ fn base() -> &'static str {
 }
 
 /// sshd does not start without it; Debian's service makes it.
-fn make_privsep_directory() {
+pub(crate) fn make_privsep_directory() {
     fs::create_dir_all("/run/sshd").expect("/run/sshd");
 }
 
 /// From 9.8 on an address that fails to log in is kept waiting; here all hosts and all clients are one machine.
-fn newer_options() -> &'static str {
+pub(crate) fn newer_options() -> &'static str {
     static OPTIONS: OnceLock<&'static str> = OnceLock::new();
     OPTIONS.get_or_init(|| {
         let output =
@@ -383,8 +383,8 @@ fn make_host_key(host: &Host) {
 }
 
 /// Whether an sshd answers there.
-fn greets(host: &Host) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&SocketAddr::V4(host.address), Duration::from_secs(1)) else {
+pub(crate) fn greets(address: SocketAddrV4) -> bool {
+    let Ok(mut stream) = TcpStream::connect_timeout(&SocketAddr::V4(address), Duration::from_secs(1)) else {
         return false;
     };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
@@ -392,7 +392,7 @@ fn greets(host: &Host) -> bool {
     stream.read_exact(&mut greeting).is_ok() && &greeting == b"SSH-"
 }
 
-fn start_guardian(dir: &Path, users: &[String]) -> (Child, ChildStdin) {
+pub(crate) fn start_guardian(dir: &Path, users: &[String]) -> (Child, ChildStdin) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/support-scripts/farm-guardian");
     let mut guardian = command(script);
     guardian.arg(dir).args(users).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null());
@@ -402,12 +402,11 @@ fn start_guardian(dir: &Path, users: &[String]) -> (Child, ChildStdin) {
 }
 
 /// The password `*` opens nothing, but unlike `!` it does not lock the account for an sshd without PAM.
-fn add_user(dir: &Path, name: &str) {
-    let home = format!("{}/nohome/{name}", dir.display());
+pub(crate) fn add_user(home: &str, name: &str) {
     let mut said = String::new();
     for _ in 0..USERADD_TRIES {
         let mut useradd = command("useradd");
-        useradd.args(["--system", "--no-create-home", "--home-dir", &home, "--shell", "/bin/bash", "--password", "*"]);
+        useradd.args(["--system", "--no-create-home", "--home-dir", home, "--shell", "/bin/bash", "--password", "*"]);
         let output = useradd.arg(name).output().unwrap_or_else(|error| panic!("useradd: {error}\n{HINT}"));
         if output.status.success() {
             return;
@@ -425,7 +424,7 @@ fn make_home(home: &Path, user: &str) {
 }
 
 /// Gives a file or directory to a user, with this mode.
-fn give(path: &Path, user: &str, mode: u32) {
+pub(crate) fn give(path: &Path, user: &str, mode: u32) {
     let (uid, gid) = ids(user);
     chown(path, Some(uid.as_raw()), Some(gid.as_raw())).expect("its owner");
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
@@ -445,7 +444,7 @@ pub fn ids(user: &str) -> (Uid, Gid) {
 }
 
 /// Runs a command to its end; it must end with 0.
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let program = command.get_program().display().to_string();
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{program}: {error}\n{HINT}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

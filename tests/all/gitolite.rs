@@ -1,0 +1,3 @@
+//! The handler `gitolite` against the real gitolite behind a real sshd: pushes that are refused, and accepted after the message.
+
+mod server;
