@@ -17,9 +17,9 @@ use std::collections::BTreeSet;
 
 use crate::names::{GroupName, List, RepoName, UserName};
 
-mod pattern;
 #[cfg(test)]
 mod oracle_tests;
+mod pattern;
 #[cfg(test)]
 mod tests;
 
@@ -152,9 +152,9 @@ impl Reader {
             "repo" => self.repo(&line),
             "option" | "config" => self.option(first, &line),
             "include" | "subconf" => Err(format!("`{first}` has no place in a managed file; {EXPECTED}")),
-            "desc" | "owner" | "category" => {
-                Err(format!("`{first}` is short for a `config gitweb.…` line; write that one, and gitolite's rc must allow it"))
-            }
+            "desc" | "owner" | "category" => Err(format!(
+                "`{first}` is short for a `config gitweb.…` line; write that one, and gitolite's rc must allow it"
+            )),
             _ if first.starts_with('@') => {
                 Err(format!("no group is defined here, groups have files of their own; {EXPECTED}"))
             }
@@ -267,7 +267,9 @@ fn clean(line: &str) -> Result<Option<String>, String> {
     }
     let code = match line.split_once('#') {
         Some((code, _)) if !code.contains('"') => code,
-        Some(_) => return Err("a comment after a `\"` is hard to tell from a text; put it on a line of its own".to_owned()),
+        Some(_) => {
+            return Err("a comment after a `\"` is hard to tell from a text; put it on a line of its own".to_owned());
+        }
         None => line,
     };
     if let Some(bad) = code.chars().find(|c| !c.is_ascii()) {

@@ -89,7 +89,10 @@ impl Layout {
     pub fn read(name: &str, source: &str) -> Result<Self, Failure> {
         let wrong = |line: Option<usize>, why: &str| Failure::permanent(at(name, line, why)).hinting(HINT);
         if source.len() > TEMPLATE_BYTES_MAX {
-            return Err(wrong(None, &format!("it has {} bytes; at most {TEMPLATE_BYTES_MAX} are allowed", source.len())));
+            return Err(wrong(
+                None,
+                &format!("it has {} bytes; at most {TEMPLATE_BYTES_MAX} are allowed", source.len()),
+            ));
         }
         let template = Template::compile(source)
             .map_err(|err| wrong(err.pos().map(|(line, _)| line), &format!("it can't be read: {}", err.reason())))?;
@@ -130,7 +133,8 @@ impl Layout {
         let mut named = BTreeMap::new();
         for list in section.lists() {
             let people = lists.get(&list).cloned().ok_or_else(|| {
-                let made = format!("it makes a rule of {name} that names the list `@{list}`, which {name} does not have");
+                let made =
+                    format!("it makes a rule of {name} that names the list `@{list}`, which {name} does not have");
                 self.wrong(None, &made)
             })?;
             named.insert(list, people);
@@ -150,7 +154,8 @@ impl Layout {
             }
             return Err(self.wrong(err.line_no, &render_error(&err)));
         }
-        String::from_utf8(output.into_bytes()).map_err(|_| self.wrong(None, &format!("what it makes of {name} is no text")))
+        String::from_utf8(output.into_bytes())
+            .map_err(|_| self.wrong(None, &format!("what it makes of {name} is no text")))
     }
 
     /// Rules may be about this repository, or one whose name is this one with something before it.
@@ -158,14 +163,18 @@ impl Layout {
         let of_rules = section.rules.iter().map(|rule| rule.repo.as_str());
         let of_options = section.options.iter().filter_map(|option| option.split(' ').next());
         let ours = |other: &str| {
-            let about = other == name.as_str() || other.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('/'));
+            let about =
+                other == name.as_str() || other.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('/'));
             about && RepoName::parse(other).is_ok()
         };
         match of_rules.chain(of_options).find(|other| !ours(other)) {
             None => Ok(()),
             Some(other) => {
                 let other = quoted(other);
-                Err(self.wrong(None, &format!("it makes a rule about {other} of {name}; only {name} and SOMETHING/{name} may be")))
+                Err(self.wrong(
+                    None,
+                    &format!("it makes a rule about {other} of {name}; only {name} and SOMETHING/{name} may be"),
+                ))
             }
         }
     }
@@ -185,7 +194,10 @@ const HINT: &str = "mend the template, then `reactor check`; its values are repo
                     pull_requests_only, commit, any, branches (name, ref, own, commit), deploy_keys (name, write), nobody";
 
 fn at(name: &str, line: Option<usize>, why: &str) -> String {
-    line.map_or_else(|| format!("the template {name}: {why}"), |line| format!("the template {name}, line {line}: {why}"))
+    line.map_or_else(
+        || format!("the template {name}: {why}"),
+        |line| format!("the template {name}, line {line}: {why}"),
+    )
 }
 
 /// What went wrong in the middle of a template, in words of ours where they say more.

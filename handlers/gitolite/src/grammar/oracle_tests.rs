@@ -84,7 +84,9 @@ fn ours(section: &Section) -> String {
     section.rules.iter().fold(String::new(), |mut all, rule| {
         let refex = match rule.refex.as_str() {
             "" => "refs/.*".to_owned(),
-            named if named.starts_with("NAME/") && rule.permission != "R" && rule.permission != "C" => format!("VREF/{named}"),
+            named if named.starts_with("NAME/") && rule.permission != "R" && rule.permission != "C" => {
+                format!("VREF/{named}")
+            }
             full if full.starts_with("refs/") || full.starts_with("VREF/") => full.to_owned(),
             branch => format!("refs/heads/{branch}"),
         };
@@ -133,4 +135,57 @@ fn what_is_taken_gitolite_takes_without_a_warning_and_understands_the_same() {
     std::fs::write(&file, patterns).unwrap();
     let (_, said) = run(home.path(), "perl", &["-e", PATTERNS], Some(&file)).unwrap();
     assert_eq!(said, "", "Perl can't read what is taken as a pattern");
+}
+
+/// What Fedora's layout promises, asked of the real gitolite.
+#[test]
+fn fedoras_layout_means_what_it_says() {
+    use crate::layout::{FEDORA, Layout, Membership};
+    use crate::names::BranchName;
+    use crate::truth::{People, Repo};
+
+    let home = tempfile::tempdir().unwrap();
+    if !gitolite(home.path()) {
+        return;
+    }
+    let people = |name: &str| People { users: [UserName::parse(name).unwrap()].into(), ..People::default() };
+    let branch = |name: &str| BranchName::parse(name).unwrap();
+    let own = |name: &str| Some(people(name));
+    let truth = Repo {
+        commit: people("alice"),
+        branches: [(branch("f41"), None), (branch("epel10"), own("bob")), (branch("main"), own("carol"))].into(),
+        deploy_keys: [(UserName::parse("robot").unwrap(), true)].into(),
+        ..Repo::default()
+    };
+    let layout = Layout::read("fedora.hbs", FEDORA).unwrap();
+    let name = RepoName::parse("rpms/foo").unwrap();
+    let text = layout.render(&name, &truth, Membership::Compiled).unwrap().text;
+    let conf = home.path().join(".gitolite/conf/gitolite.conf");
+    std::fs::write(&conf, format!("{}\n{text}", std::fs::read_to_string(&conf).unwrap())).unwrap();
+    assert!(run(home.path(), "gitolite", &["compile"], None).unwrap().0);
+
+    for (who, what, on, may) in [
+        ("nobody", "R", "any", true),
+        ("nobody", "W", "any", false),
+        ("alice", "W", "refs/heads/f41", true),
+        ("alice", "C", "refs/heads/f42", false),
+        ("alice", "C", "refs/heads/f41-mine", false),
+        ("alice", "C", "refs/heads/mine", true),
+        ("alice", "W", "refs/heads/main", false),
+        ("alice", "W", "refs/heads/epel10", false),
+        ("alice", "C", "refs/tags/v1", true),
+        ("alice", "+", "refs/heads/mine", false),
+        ("bob", "W", "refs/heads/epel10", true),
+        ("bob", "C", "refs/heads/epel10.1", false),
+        ("bob", "C", "refs/heads/mine", false),
+        ("bob", "C", "refs/tags/v1", true),
+        ("carol", "W", "refs/heads/main", true),
+        ("carol", "W", "refs/heads/f41", false),
+        ("robot", "W", "refs/heads/mine", true),
+        ("robot", "W", "refs/heads/f41", false),
+        ("robot", "W", "refs/heads/main", false),
+    ] {
+        let (does, said) = run(home.path(), "gitolite", &["access", "rpms/foo", who, what, on], None).unwrap();
+        assert_eq!(does, may, "{who} {what} {on}: {said}");
+    }
 }

@@ -168,7 +168,8 @@ impl Pattern<'_> {
             let (inside, rest) = (&self.rest[..end], &self.rest[end + 1..]);
             let inside = std::str::from_utf8(inside).map_err(|_| wrong())?;
             let (from, to) = inside.split_once(',').unwrap_or((inside, inside));
-            let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u8>().ok()).flatten();
+            let number =
+                |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u8>().ok()).flatten();
             let from = number(from).ok_or_else(wrong)?;
             if !to.is_empty() && number(to).is_none_or(|to| to < from) {
                 return Err(wrong());

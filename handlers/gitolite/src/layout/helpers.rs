@@ -1,8 +1,8 @@
 //! The helpers a template has. Pure.
 
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, HelperResult, JsonTruthy, Output, RenderContext, RenderError, RenderErrorReason,
-    Renderable,
+    Context, Handlebars, Helper, HelperDef, HelperResult, JsonTruthy, Output, RenderContext, RenderError,
+    RenderErrorReason, Renderable,
 };
 
 /// Those that a template may name. The rest of handlebars' own is taken away.

@@ -17,7 +17,8 @@ pub(super) fn all() -> Result<Vec<(RepoName, Repo)>, String> {
     };
     let everyone = People { everyone: true, ..People::default() };
     let (f41, epel) = (BranchName::parse("f41")?, BranchName::parse("epel10.1")?);
-    let deploy_keys = BTreeMap::from([(UserName::parse("deploykey_1")?, true), (UserName::parse("deploykey_2")?, false)]);
+    let deploy_keys =
+        BTreeMap::from([(UserName::parse("deploykey_1")?, true), (UserName::parse("deploykey_2")?, false)]);
     let shared = BTreeMap::from([(f41.clone(), None), (epel.clone(), None)]);
     let full = Repo { commit: people.clone(), branches: shared, deploy_keys, ..Repo::default() };
     let own = BTreeMap::from([(f41, Some(people.clone())), (epel, Some(everyone.clone()))]);

@@ -184,7 +184,9 @@ fn a_branch_with_a_slash_has_its_people_written_out() {
 #[test]
 fn a_template_may_speak_of_repositories_beside_this_one_and_of_no_other() {
     let beside = "repo {{repo}} requests/{{repo}}\n R = @all\n option x.y = {{name}}-{{namespace}}\n";
-    assert!(render(beside, "rpms/foo", &package(), Membership::Asked).text.contains("repo rpms/foo requests/rpms/foo\n"));
+    assert!(
+        render(beside, "rpms/foo", &package(), Membership::Asked).text.contains("repo rpms/foo requests/rpms/foo\n")
+    );
     for other in ["bar", "x{{repo}}", "{{repo}}-x", "[a-z]*/{{repo}}", "rpms/.*"] {
         let failure = Layout::read("x.hbs", &format!("repo {other}\n R = @all\n")).unwrap_err();
         assert!(failure.message().contains("only rpms/sample and SOMETHING/rpms/sample may be"), "{failure}");
@@ -206,7 +208,10 @@ fn a_mistake_in_a_template_is_named_with_its_line() {
         ("\n{{lookup branches 0}}", "line 2: \"lookup\" is no helper here; there are if, unless"),
         ("{{#log repo}}{{/log}}", "line 1: \"log\" is no helper here"),
         ("{{#if (len branches)}}{{/if}}", "\"len\" is no helper here"),
-        ("\nrepo {{repo}}\n\n  RWX = {{repo}}\n", "line 3 of what it makes of rpms/sample is \"RWX = rpms/sample\": gitolite does not"),
+        (
+            "\nrepo {{repo}}\n\n  RWX = {{repo}}\n",
+            "line 3 of what it makes of rpms/sample is \"RWX = rpms/sample\": gitolite does not",
+        ),
         ("repo {{repo}}\n RW = {{repo}}\n", "line 3 of what it makes of rpms/sample is \"RW = rpms/sample\": the user"),
     ] {
         let failure = Layout::read("x.hbs", template).unwrap_err();
@@ -218,7 +223,8 @@ fn a_mistake_in_a_template_is_named_with_its_line() {
 
 #[test]
 fn what_a_template_makes_has_an_end() {
-    let layout = Layout::read("x.hbs", &format!("{{{{#each branches}}}}\n# {}\n{{{{/each}}}}", "x".repeat(2_000))).unwrap();
+    let layout =
+        Layout::read("x.hbs", &format!("{{{{#each branches}}}}\n# {}\n{{{{/each}}}}", "x".repeat(2_000))).unwrap();
     let many = |count: usize| Repo {
         branches: (0..count).map(|at| (branch(&format!("b{at}")), None)).collect(),
         ..Repo::default()
@@ -240,25 +246,33 @@ fn a_layout_can_be_shared_between_threads() {
 }
 
 fn some_people() -> impl Strategy<Value = People> {
-    (prop::collection::btree_set("[a-f]", 0..4), prop::collection::btree_set("[a-c]-sig", 0..3)).prop_map(|(users, groups)| {
-        People {
+    (prop::collection::btree_set("[a-f]", 0..4), prop::collection::btree_set("[a-c]-sig", 0..3)).prop_map(
+        |(users, groups)| People {
             users: users.iter().map(|name| UserName::parse(name).unwrap()).collect(),
             groups: groups.iter().map(|name| GroupName::parse(name).unwrap()).collect(),
             everyone: false,
-        }
-    })
+        },
+    )
 }
 
 /// Two truths of the same repository that differ in who may commit, and in nothing else.
 fn before_and_after() -> impl Strategy<Value = (Repo, Repo)> {
-    let branches = prop::collection::btree_map("(f4[0-9]|epel1[0-9]\\.1|main)", prop::option::of((some_people(), some_people())), 0..5);
+    let branches = prop::collection::btree_map(
+        "(f4[0-9]|epel1[0-9]\\.1|main)",
+        prop::option::of((some_people(), some_people())),
+        0..5,
+    );
     (branches, some_people(), some_people(), any::<bool>()).prop_map(|(branches, one, two, fork)| {
         let pick = |first: bool| {
-            let of = |own: &Option<(People, People)>| own.as_ref().map(|own| if first { &own.0 } else { &own.1 }.clone());
+            let of =
+                |own: &Option<(People, People)>| own.as_ref().map(|own| if first { &own.0 } else { &own.1 }.clone());
             branches.iter().map(|(name, own)| (branch(name), of(own))).collect::<BTreeMap<_, _>>()
         };
         let base = Repo { fork, ..package() };
-        (Repo { commit: one, branches: pick(true), ..base.clone() }, Repo { commit: two, branches: pick(false), ..base })
+        (
+            Repo { commit: one, branches: pick(true), ..base.clone() },
+            Repo { commit: two, branches: pick(false), ..base },
+        )
     })
 }
 
