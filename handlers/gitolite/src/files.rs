@@ -19,8 +19,8 @@
 //!   (`in/a/a`). In POSIX sh: `rest=${name#??}; shard=${name%"$rest"}; [ "$shard" ] || shard=$name` (a name of two
 //!   characters leaves `rest` empty, which cuts nothing).
 //!
-//! FINGERPRINT is what `%f` is to sshd, without `SHA256:`, with `_` for `/` and `-` for `+`, so that it is one word that
-//! gitolite takes: `printf %s "${f#SHA256:}" | tr /+ _-`. It may begin with `-` or `_`.
+//! FINGERPRINT is what `%f` is to sshd, without `SHA256:`, with `_` for `/`, so that it is one word that gitolite takes:
+//! `printf %s "${f#SHA256:}" | tr / _`. It may begin with `+` or `_`. Where several users have a key, the first line counts.
 //!
 //! Lines end in a newline and are sorted by their bytes, so a change is a small diff and the same truth makes the same bytes. A
 //! group without members is a file all the same (on `members` an empty one); a list, a user or an index without lines is no
@@ -131,13 +131,13 @@ impl Print {
     /// Of a key; `None` if its fingerprint is no SHA-256.
     #[must_use]
     pub fn of(key: &Key) -> Option<Self> {
-        Self::parse(&key.fingerprint().strip_prefix("SHA256:")?.replace('/', "_").replace('+', "-"))
+        Self::parse(&key.fingerprint().strip_prefix("SHA256:")?.replace('/', "_"))
     }
 
     /// Reads the name of a file.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let is_ok = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let is_ok = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'+';
         (text.len() == PRINT_CHARS && text.bytes().all(is_ok)).then(|| Self(text.to_owned()))
     }
 

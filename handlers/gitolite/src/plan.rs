@@ -65,6 +65,8 @@ pub struct Wanted {
     pub repos: BTreeMap<RepoName, Option<Rendered>>,
     /// Groups.
     pub groups: BTreeMap<GroupName, Group>,
+    /// Groups of which nothing certain is known: they stay as they are, also when all of the site is meant.
+    pub groups_left_alone: BTreeSet<GroupName>,
     /// The keys of users; none = the user gets in with no key.
     pub keys: BTreeMap<UserName, Vec<Key>>,
     /// All of the site: whatever else stands in our files goes, but for these repositories, which stay as they are.
@@ -100,7 +102,7 @@ pub fn plan(
         edits: Edits::new(),
         tellings: Vec::new(),
         notes: Vec::new(),
-        index: Index::new(wanted.everything.is_some()),
+        index: Index::new(membership == Membership::Asked, wanted.everything.is_some()),
     };
     for (name, rendered) in &wanted.repos {
         work.repo(name, rendered.as_ref())?;

@@ -78,6 +78,16 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// A group that stays as it is counts in the index.
+    pub(super) fn group_stays(&mut self, name: &GroupName) -> Result<(), Failure> {
+        let (branch, path) = self.group_file(name);
+        let Some(bytes) = self.now.read(branch, &path)? else { return Ok(()) };
+        for user in self.read_group(name, &bytes).found {
+            self.index.stands(files::asked_in(&Member::User(user)), name.to_string(), true);
+        }
+        Ok(())
+    }
+
     fn group_file(&self, name: &GroupName) -> (Branch, String) {
         match self.membership {
             Membership::Compiled => (Branch::Master, files::conf_group(name)),

@@ -142,12 +142,12 @@ fn counts<'a>(old: &'a Section, new: &'a Section) -> BTreeMap<&'a Rule, i64> {
 /// out.
 fn common<'a>(section: &'a Section, counts: &BTreeMap<&'a Rule, i64>, sign: i64) -> Vec<&'a Rule> {
     let mut counts = counts.clone();
-    let stays = |rule: &&Rule| match counts.get_mut(rule) {
-        Some(n) if *n * sign > 0 => {
-            *n -= sign;
-            false
+    let mut stay = Vec::new();
+    for rule in &section.rules {
+        match counts.get_mut(rule) {
+            Some(n) if *n * sign > 0 => *n -= sign,
+            _ => stay.push(rule),
         }
-        _ => true,
-    };
-    section.rules.iter().filter(stays).collect()
+    }
+    stay
 }

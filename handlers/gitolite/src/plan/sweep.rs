@@ -6,7 +6,7 @@ use handler_api::{Action, Failure};
 
 use super::tell::{Of, change, digest, held, shown};
 use super::{FOUND, Wanted, Work};
-use crate::files::{self, Branch, Place};
+use crate::files::{Branch, Place};
 use crate::layout::Membership;
 use crate::names::{GroupName, RepoName, UserName};
 
@@ -34,12 +34,19 @@ impl Work<'_> {
         for user in &rest.users {
             self.keys(user, &[])?;
         }
+        for group in wanted.groups_left_alone.iter().filter(|group| !wanted.groups.contains_key(*group)) {
+            self.group_stays(group)?;
+        }
         if self.membership == Membership::Asked {
             for repo in left_alone.iter().filter(|repo| !wanted.repos.contains_key(*repo)) {
                 self.lists_stay(repo)?;
             }
         }
         for (branch, path) in rest.stray {
+            // One beside a user's keys went with them.
+            if self.edits.contains_key(&(branch, path.clone())) {
+                continue;
+            }
             let before = self.now.read(branch, &path)?;
             let gone = change(Action::Delete, format!("file {path}"), before.as_deref().map(shown), None);
             let why = "it is not of reactor's making, and what it does is not known";
@@ -53,24 +60,23 @@ impl Work<'_> {
     fn rest(&self, wanted: &Wanted, left_alone: &BTreeSet<RepoName>) -> Result<Rest, Failure> {
         let mut rest = Rest::default();
         let keeps = |repo: &RepoName| wanted.repos.contains_key(repo) || left_alone.contains(repo);
+        let keeps_group =
+            |group: &GroupName| wanted.groups.contains_key(group) || wanted.groups_left_alone.contains(group);
         for branch in [Branch::Master, Branch::Members] {
             for dir in branch.dirs() {
                 for path in self.now.below(branch, dir)? {
-                    // What was planned already: a file beside a user's keys.
-                    if self.edits.contains_key(&(branch, path.clone())) {
-                        continue;
-                    }
                     let place = Place::at(branch, &path);
-                    if place.as_ref().map_or(branch == Branch::Members, |place| self.is_other(place))
-                        && self.membership == Membership::Compiled
-                        || place.as_ref().is_some_and(|place| self.is_other(place))
-                    {
+                    let is_other = match self.membership {
+                        Membership::Compiled => branch == Branch::Members,
+                        Membership::Asked => matches!(place, Some(Place::ConfGroup(_) | Place::KeyFile(..))),
+                    };
+                    if is_other {
                         rest.other.push((branch, path));
                         continue;
                     }
                     match place {
                         Some(Place::Rules(repo) | Place::Lists(repo)) if !keeps(&repo) => _ = rest.repos.insert(repo),
-                        Some(Place::ConfGroup(group) | Place::Group(group)) if !wanted.groups.contains_key(&group) => {
+                        Some(Place::ConfGroup(group) | Place::Group(group)) if !keeps_group(&group) => {
                             rest.groups.insert(group);
                         }
                         Some(Place::KeyFile(user, _) | Place::People(user)) if !wanted.keys.contains_key(&user) => {
@@ -85,16 +91,6 @@ impl Work<'_> {
             }
         }
         Ok(rest)
-    }
-
-    /// Whether a file belongs to the membership that is not configured.
-    fn is_other(&self, place: &Place) -> bool {
-        match (self.membership, place) {
-            (_, Place::Rules(_)) => false,
-            (Membership::Asked, Place::ConfGroup(_) | Place::KeyFile(..)) => true,
-            (Membership::Asked, _) => false,
-            (Membership::Compiled, place) => place.path().0 == Branch::Members,
-        }
     }
 
     /// What the other membership has left is one change.
