@@ -44,7 +44,7 @@ fn an_approval_of_many_changes_is_for_their_content() {
     assert_eq!(one, same);
     let lists = |changes: &[Change]| {
         let lists = changes.iter().filter(|change| change.target.starts_with("lists")).cloned();
-        lists.map(|change| change.after.unwrap()).collect::<BTreeSet<_>>().len()
+        lists.map(|change| change.after.unwrap().to_string()).collect::<BTreeSet<_>>().len()
     };
     let is_same = |a: &Change, b: &Change| a.same_as(b) && a.after == b.after;
     assert!(lists(&one) > 1);

@@ -9,7 +9,7 @@ const USERS: [&str; 5] = ["alice", "bob", "a", "al", "carol"];
 const GROUPS: [&str; 3] = ["g", "perl-sig", "alice"];
 const REPOS: [&str; 4] = ["rpms/foo", "foo", "rpms/bar", "forks/al/rpms/foo"];
 
-fn some<'a>(names: &'a [&'a str]) -> impl Strategy<Value = Vec<&'a str>> {
+fn some(names: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
     proptest::sample::subsequence(names.to_vec(), 0..=names.len())
 }
 
