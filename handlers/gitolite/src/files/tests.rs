@@ -95,7 +95,8 @@ fn gitolite_takes_the_user_from_the_name_of_a_key_file_that_holds_one_line() {
 
 #[test]
 fn a_fingerprint_is_one_word_that_gitolite_and_a_path_take() {
-    let key = Key { line: String::new(), shown: "ED25519 SHA256:/+cdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ me".into() };
+    let key =
+        Key { line: String::new(), shown: "ED25519 SHA256:/+cdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ me".into() };
     assert_eq!(Print::of(&key).unwrap().as_str(), "_+cdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQ");
     for shown in ["ED25519 MD5:aa", "ED25519", "", "a line that is no key", "ED25519 SHA256:../../x"] {
         assert_eq!(Print::of(&Key { line: String::new(), shown: shown.into() }), None, "{shown}");

@@ -126,12 +126,17 @@ impl Work<'_> {
         let lines = lines.unwrap_or_else(|| {
             let mut lines = explained.clone();
             for (line, wish) in wishes {
-                if wish.stands { lines.insert(line.clone()) } else { lines.remove(line) };
+                if wish.stands {
+                    lines.insert(line.clone())
+                } else {
+                    lines.remove(line)
+                };
             }
             lines
         });
         let after = (!lines.is_empty()).then(|| files::index_lines(&lines));
-        let is_clean = before.as_ref().is_none_or(|bytes| !bytes.is_empty() && *bytes == files::index_lines(&read.found));
+        let is_clean =
+            before.as_ref().is_none_or(|bytes| !bytes.is_empty() && *bytes == files::index_lines(&read.found));
         if before != after && (explained != lines || !is_clean) {
             mended.edits.insert((Branch::Members, path.clone()), after.clone());
             let lost = explained.difference(&lines).next();

@@ -29,7 +29,11 @@ impl Work<'_> {
             }
             Group::One(user, is_in) => {
                 let mut members = old.found.clone();
-                if *is_in { members.insert(user.clone()) } else { members.remove(user) };
+                if *is_in {
+                    members.insert(user.clone())
+                } else {
+                    members.remove(user)
+                };
                 members
             }
         };
@@ -49,14 +53,14 @@ impl Work<'_> {
             tellings.push(held(gone, self.waits(user.as_str())));
             self.index.goes(files::asked_in(&Member::User(user.clone())), name.to_string());
         }
-        match group {
-            Group::Whole(_) => {
-                let all = new.iter().map(|user| files::asked_in(&Member::User(user.clone())));
-                all.for_each(|path| self.index.stands(path, name.to_string(), false));
-            }
-            Group::One(user, is_in) => {
-                let path = files::asked_in(&Member::User(user.clone()));
-                if *is_in { self.index.stands(path, name.to_string(), true) } else { self.index.stands_not(path, name.to_string()) }
+        for user in &new {
+            self.index.stands(files::asked_in(&Member::User(user.clone())), name.to_string(), false);
+        }
+        if let Group::One(user, is_in) = group {
+            let path = files::asked_in(&Member::User(user.clone()));
+            match is_in {
+                true => self.index.stands(path, name.to_string(), true),
+                false => self.index.stands_not(path, name.to_string()),
             }
         }
         let file = File { branch, path, before, after: Some(after) };
@@ -163,7 +167,10 @@ impl Work<'_> {
         let mut new = BTreeMap::new();
         for key in wanted {
             let print = Print::of(key).ok_or_else(|| {
-                Failure::permanent(format!("a key of {user} has no fingerprint by which it could be found: {}", key.shown))
+                Failure::permanent(format!(
+                    "a key of {user} has no fingerprint by which it could be found: {}",
+                    key.shown
+                ))
             })?;
             new.insert(print, key);
         }
@@ -271,7 +278,9 @@ impl Work<'_> {
             let whole = change(action, target.to_owned(), before, after);
             self.tell(of.clone(), held(whole, (odd > 0).then(|| UNREAD.to_owned())));
         }
-        if odd > 0 && let Some(first) = differ.first() {
+        if odd > 0
+            && let Some(first) = differ.first()
+        {
             let path = &first.path;
             self.notes.push(format!("{path} was changed by hand: {odd} lines can't be read; it is written anew"));
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use handler_api::{Action, Failure};
 
+use super::Work;
 use super::tell::{Of, change, held, shown};
-use super::{ALL, Work};
 use crate::files::{self, Branch};
 use crate::grammar::{self, Rule, Section};
 use crate::layout::{Membership, Rendered};
@@ -95,12 +95,12 @@ impl Work<'_> {
     fn comes(&mut self, of: &Of, rule: &Rule, was_there: bool) {
         let why = if rule.permission == "-" && was_there {
             self.waits(&rule.who).map(|why| format!("takes access away from {}: {why}", rule.who))
-        } else if !may_write(rule) {
+        } else if !rule.writes() {
             None
-        } else if RepoName::parse(&rule.repo).is_err() {
+        } else if rule.is_about_a_pattern() {
             Some(format!("{} is a pattern: writing in every repository that it matches", rule.repo))
         } else {
-            (rule.who == ALL).then(|| "everyone may write".to_owned())
+            rule.is_for_everyone().then(|| "everyone may write".to_owned())
         };
         self.tell(of.clone(), held(change(Action::Create, words(rule), None, None), why));
     }
@@ -117,11 +117,6 @@ fn read(name: &RepoName, wanted: &str) -> Result<Section, Failure> {
         let place = format!("the rules of {name}, line {}, `{}`", wrong.line, wrong.text);
         Failure::permanent(format!("{place}: {}", wrong.why))
     })
-}
-
-/// Whether a rule lets anything be changed.
-fn may_write(rule: &Rule) -> bool {
-    rule.permission != "-" && rule.permission != "R"
 }
 
 /// `rpms/foo: RW f41: alice`

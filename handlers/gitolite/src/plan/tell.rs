@@ -164,7 +164,11 @@ pub(super) fn in_bounds(tellings: Vec<Told>, edits: &Edits) -> Vec<Change> {
         sum.content.update(serde_json::to_vec(&change).unwrap_or_default());
         sum.add(change);
     }
-    shards.into_iter().map(|(shard, sum)| (format!("{shard}: {} files", sum.n), sum)).map(|(t, s)| s.change(t)).collect()
+    shards
+        .into_iter()
+        .map(|(shard, sum)| (format!("{shard}: {} files", sum.n), sum))
+        .map(|(t, s)| s.change(t))
+        .collect()
 }
 
 fn fits<'a>(changes: impl ExactSizeIterator<Item = &'a Change>) -> bool {

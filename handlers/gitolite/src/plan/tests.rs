@@ -168,8 +168,12 @@ fn everyone_in_a_rule_that_writes_waits_also_if_all_is_named() {
 fn a_new_denial_in_rules_that_stand_takes_access_away() {
     let mut files = Files::default();
     make(&mut files, &of_repo("rpms/foo", &["RW = alice bob"], &[]), Compiled, &["x"]);
-    let planned =
-        make(&mut files, &of_repo("rpms/foo", &["- f41 = bob", "- f42 = alice", "RW = alice bob"], &[]), Compiled, &["bob"]);
+    let planned = make(
+        &mut files,
+        &of_repo("rpms/foo", &["- f41 = bob", "- f42 = alice", "RW = alice bob"], &[]),
+        Compiled,
+        &["bob"],
+    );
     assert_eq!(
         words(&planned),
         [
@@ -182,7 +186,12 @@ fn a_new_denial_in_rules_that_stand_takes_access_away() {
 #[test]
 fn a_repository_that_is_no_more_always_waits_and_leaves_nothing() {
     let mut files = Files::default();
-    make(&mut files, &of_repo("rpms/foo", &["RW = @commit@rpms@foo"], &[("commit@rpms@foo", &["alice"])]), Asked, &["x"]);
+    make(
+        &mut files,
+        &of_repo("rpms/foo", &["RW = @commit@rpms@foo"], &[("commit@rpms@foo", &["alice"])]),
+        Asked,
+        &["x"],
+    );
     assert_eq!(files.0.len(), 3);
     let wanted = Wanted { repos: BTreeMap::from([(repo("rpms/foo"), None)]), ..Wanted::default() };
     let planned = make(&mut files, &wanted, Asked, &["alice", "rpms/foo"]);

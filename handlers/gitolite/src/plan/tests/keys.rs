@@ -72,7 +72,10 @@ fn another_key_in_a_users_file_is_seen_for_what_it_is() {
     let words = words(&planned);
     assert!(words[0].starts_with("create key of alice") && words[1].starts_with("delete key of alice"), "{words:?}");
     assert!(words[1].contains("eve"), "{words:?}");
-    assert_eq!(words[2], "update lines of the keys of alice ! what stood there can't be read: who loses access is not known");
+    assert_eq!(
+        words[2],
+        "update lines of the keys of alice ! what stood there can't be read: who loses access is not known"
+    );
     assert_eq!(files.below(MASTER, "keydir").unwrap(), [path]);
 }
 

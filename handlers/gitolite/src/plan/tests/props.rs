@@ -22,8 +22,11 @@ fn a_repo(name: &'static str) -> impl Strategy<Value = Option<Rendered>> {
     let of = move |(commit, any, branch, flags): (Vec<&str>, Vec<&str>, Vec<&str>, (bool, bool, u8))| {
         let (is_there, has_rules, order) = flags;
         let word = name.replace('/', "@");
-        let lists =
-            [(format!("commit@{word}"), &commit), (format!("any@{word}"), &any), (format!("commit.f41@{word}"), &branch)];
+        let lists = [
+            (format!("commit@{word}"), &commit),
+            (format!("any@{word}"), &any),
+            (format!("commit.f41@{word}"), &branch),
+        ];
         let lists: Vec<(&str, &[&str])> = lists.iter().map(|(list, who)| (list.as_str(), who.as_slice())).collect();
         let writes = format!("RW f41 = {}", commit.join(" "));
         let mut rules = vec!["R = @all", "- f[0-9][0-9] = @all", "RW = bob"];
@@ -38,7 +41,8 @@ fn a_repo(name: &'static str) -> impl Strategy<Value = Option<Rendered>> {
 
 fn a_group() -> impl Strategy<Value = Group> {
     let whole = some(&USERS).prop_map(|names| Group::Whole(users(&names)));
-    let one = (proptest::sample::select(USERS.to_vec()), any::<bool>()).prop_map(|(name, is_in)| Group::One(user(name), is_in));
+    let one = (proptest::sample::select(USERS.to_vec()), any::<bool>())
+        .prop_map(|(name, is_in)| Group::One(user(name), is_in));
     prop_oneof![whole, one]
 }
 
@@ -48,7 +52,8 @@ fn a_wanted() -> impl Strategy<Value = Wanted> {
     let numbers = proptest::sample::subsequence(vec![0, 1, 2], 0..=3);
     let keys = USERS.map(|name| {
         let keys = (numbers.clone(), "[a-z]{0,2}");
-        let keys = keys.prop_map(|(numbers, comment)| numbers.into_iter().map(|n| key(n, &comment)).collect::<Vec<_>>());
+        let keys =
+            keys.prop_map(|(numbers, comment)| numbers.into_iter().map(|n| key(n, &comment)).collect::<Vec<_>>());
         proptest::option::of(keys).prop_map(move |is| is.map(|is| (user(name), is)))
     });
     let left = proptest::option::weighted(0.3, some(&REPOS));
@@ -81,7 +86,15 @@ fn drift() -> impl Strategy<Value = (Branch, String, Option<String>)> {
         (MEMBERS, "people/al/alice".to_owned()),
         (MEMBERS, "keys/x/y".to_owned()),
     ]);
-    let text = proptest::sample::select(vec!["", "alice\n", "g\n", "@g = alice\n", "commit bob\n", "\u{0}x", "repo foo\n    RW = bob\n"]);
+    let text = proptest::sample::select(vec![
+        "",
+        "alice\n",
+        "g\n",
+        "@g = alice\n",
+        "commit bob\n",
+        "\u{0}x",
+        "repo foo\n    RW = bob\n",
+    ]);
     (path, proptest::option::of(text)).prop_map(|((branch, path), text)| (branch, path, text.map(ToOwned::to_owned)))
 }
 
@@ -132,7 +145,11 @@ fn index_in(files: &Files) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 fn is_sound(planned: &Planned, names: &[&str]) -> Result<(), TestCaseError> {
-    prop_assert_eq!(planned.changes.is_empty(), planned.edits.is_empty(), "an edit is told, and what is told is an edit");
+    prop_assert_eq!(
+        planned.changes.is_empty(),
+        planned.edits.is_empty(),
+        "an edit is told, and what is told is an edit"
+    );
     for change in &planned.changes {
         let of_one = names.iter().any(|name| {
             change.target.ends_with(&format!(": {name}")) || change.target.starts_with(&format!("key of {name}: "))
