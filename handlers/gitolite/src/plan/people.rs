@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use accounts::keys::{self, Key};
 use handler_api::{Action, Change, Failure};
 
-use super::tell::{Of, change, held, shown};
+use super::tell::{Of, change, digest, held, shown};
 use super::{Group, Work};
 use crate::files::{self, Branch, Entry, Member, Print, Read};
 use crate::layout::Membership;
@@ -271,7 +271,10 @@ impl Work<'_> {
             let text = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(shown);
             let (before, after) = match of {
                 // Never the text of a key.
-                Of::Keys(_) => (None, None),
+                Of::Keys(_) => {
+                    let sha256 = digest(differ.iter().map(|file| (&file.path, &file.after)));
+                    (None, Some(format!("sha256 {sha256}").into()))
+                }
                 _ => (text(&first.before), text(&first.after)),
             };
             let action = if first.before.is_none() { Action::Create } else { Action::Update };

@@ -94,7 +94,7 @@ fn reconcile_finds_what_is_missing_and_what_is_too_much() {
         let mut files = Files::default();
         make(&mut files, &site(), membership, &[]);
         let clean = files.clone();
-        for (at, _) in &clean.0 {
+        for at in clean.0.keys() {
             let mut files = clean.clone();
             files.0.remove(at);
             assert!(!make(&mut files, &site(), membership, &[]).changes.is_empty());
