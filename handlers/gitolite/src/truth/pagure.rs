@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use accounts::curl::{Answer, encode};
 use handler_api::Failure;
 use handler_api::words::{Words, is_name, quoted};
+use serde::de::{Deserializer, Error as _};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -60,6 +61,7 @@ struct Project {
 
 #[derive(Deserialize)]
 struct Users {
+    #[serde(deserialize_with = "somebody")]
     owner: Vec<String>,
     admin: Vec<String>,
     commit: Vec<String>,
@@ -69,6 +71,12 @@ struct Users {
 struct Groups {
     admin: Vec<String>,
     commit: Vec<String>,
+}
+
+/// Every project has an owner; a list without one is no answer.
+fn somebody<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    if names.is_empty() { Err(D::Error::custom("nobody is the `owner`")) } else { Ok(names) }
 }
 
 /// Only shown to some.
