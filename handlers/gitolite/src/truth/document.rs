@@ -229,7 +229,12 @@ impl<N: Placed> RawRepo<N> {
             branches: self.branches.0.into_iter().map(|(name, people)| (name.name(), people.map(|p| p.0))).collect(),
             pull_requests_only: self.pull_requests_only,
             fork: self.fork,
-            deploy_keys: self.deploy_keys.0.into_iter().map(|(n, right)| (n.name(), matches!(right, Right::Write))).collect(),
+            deploy_keys: self
+                .deploy_keys
+                .0
+                .into_iter()
+                .map(|(n, right)| (n.name(), matches!(right, Right::Write)))
+                .collect(),
         }
     }
 }

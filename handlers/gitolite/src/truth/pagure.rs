@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use accounts::curl::{Answer, encode};
 use handler_api::Failure;
 use handler_api::words::{Words, is_name, quoted};
-use serde::de::{Deserializer, Error as _};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
 use super::entry::{Entry, Name, Names, Place, repo_name};
@@ -161,7 +161,9 @@ impl Pagure {
             (true, true) => return Ok(None),
             (false, false) => {}
             (true, false) => {
-                return Err(self.server.odd(&project, "there is no such project, but it has branches: it came or went"));
+                return Err(self
+                    .server
+                    .odd(&project, "there is no such project, but it has branches: it came or went"));
             }
             (false, true) => return Err(self.server.odd(&branches, "the project has gone between two requests")),
         }
@@ -234,7 +236,8 @@ impl Pagure {
             }
         };
         if fork && !self.forks {
-            let hint = "say forks: true beside pagure: if reactor is to look after forks, or let the rule leave them out";
+            let hint =
+                "say forks: true beside pagure: if reactor is to look after forks, or let the rule leave them out";
             return Err(Failure::permanent(format!("{name} is a fork, and forks are not looked after")).hinting(hint));
         }
         let known = self.namespaces.as_ref().is_none_or(|known| namespace.is_some_and(|name| known.contains(name)));

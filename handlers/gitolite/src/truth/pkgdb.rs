@@ -173,8 +173,7 @@ impl Pkgdb {
             Top(&mut read).deserialize(&mut json).and_then(|()| json.end()).map(|()| read)
         });
         let parsed = parsed.await.map_err(|error| self.server.odd(PATH, &error.to_string()))?;
-        let read =
-            parsed.map_err(|error| self.server.odd(PATH, &format!("the answer is not pkgdb's: {error}")))?;
+        let read = parsed.map_err(|error| self.server.odd(PATH, &format!("the answer is not pkgdb's: {error}")))?;
         if read.count == 0 {
             return Err(self.server.odd(PATH, "it has no packages at all: that is not believed"));
         }

@@ -1,5 +1,5 @@
-//! A small HTTP server on loopback for tests of faults. Pagure and pkgdb can't be installed here (both are unmaintained web
-//! applications); it answers in the shapes of their own documentation and tests, written anew.
+//! A small HTTP server on loopback for tests of faults. Pagure and pkgdb are web applications that a test cannot
+//! install; it answers in the shapes that their own documentation and tests have, written anew.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -110,7 +110,10 @@ async fn answer(stream: TcpStream, acts: Arc<Mutex<Acts>>, asked: Arc<Mutex<Vec<
         let bytes = match act {
             Some(Act::Say(status, kind, body)) => whole(status, kind, &body),
             Some(Act::CutOff(body)) => {
-                let head = format!("HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len() + 1);
+                let head = format!(
+                    "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                    body.len() + 1
+                );
                 stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
                 return;
             }

@@ -74,7 +74,9 @@ impl Yaml {
             // Cut short, YAML is often YAML still, with fewer people in its last list.
             if !text.is_empty() && !text.ends_with(['\n', '}']) {
                 let message = format!("{shown}: its last line has no end; is it still being written?");
-                return Err(Failure::retry(message).hinting(format!("otherwise end it with a newline: echo >> {shown}")));
+                return Err(
+                    Failure::retry(message).hinting(format!("otherwise end it with a newline: echo >> {shown}"))
+                );
             }
             let sha256 = Sha256::digest(text.as_bytes()).to_vec();
             // Held while parsing: a burst of requests parses once.

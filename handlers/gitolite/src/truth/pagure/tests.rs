@@ -107,7 +107,9 @@ async fn only_pagures_own_word_said_twice_means_that_there_is_none() {
         acts.insert(format!("/api/0/rpms/{at}"), project_act);
         acts.insert(format!("/api/0/rpms/{at}/git/branches"), branches_act);
     }
-    for (at, code, error) in [("a", "ENOPROJECTS", "Project not found"), ("b", "ENOPROJECT", "x"), ("c", "ENOUSER", "No such user found")] {
+    for (at, code, error) in
+        [("a", "ENOPROJECTS", "Project not found"), ("b", "ENOPROJECT", "x"), ("c", "ENOUSER", "No such user found")]
+    {
         let act = Act::Say(404, "application/json", json!({"error": error, "error_code": code}).to_string());
         acts.insert(format!("/api/0/rpms/{at}"), act.clone());
         acts.insert(format!("/api/0/rpms/{at}/git/branches"), act);
@@ -140,7 +142,8 @@ async fn whatever_is_not_a_certain_answer_is_a_failure() {
     let without = |map: &'static str, word: &'static str| {
         changed(&move |body| drop(body[map].as_object_mut().unwrap().shift_remove(word)))
     };
-    let mut wrong: Vec<(&str, Act, &str)> = faults(&project("rpms/foo")).into_iter().map(|(act, part)| (at, act, part)).collect();
+    let mut wrong: Vec<(&str, Act, &str)> =
+        faults(&project("rpms/foo")).into_iter().map(|(act, part)| (at, act, part)).collect();
     wrong.extend(faults(&branches(&["f41"])).into_iter().map(|(act, part)| (listed, act, part)));
     wrong.extend([
         (at, say(&project("rpms/bar")), "rpms/bar"),
@@ -285,7 +288,10 @@ async fn a_list_that_is_not_whole_is_a_failure() {
         (changed(&|body| body["projects"][0]["fullname"] = json!("modules/p4")), "not asked for"),
         (changed(&|body| body["projects"][0]["fullname"] = json!("rpmsx/p4")), "not asked for"),
         (changed(&|body| body["projects"][0]["fullname"] = json!("forks/bob/rpms/p4")), "not asked for"),
-        (changed(&|body| drop(body["projects"][0].as_object_mut().unwrap().shift_remove("access_users"))), "access_users"),
+        (
+            changed(&|body| drop(body["projects"][0].as_object_mut().unwrap().shift_remove("access_users"))),
+            "access_users",
+        ),
         // In the list twice, and so another is missing: also with the other sizes, which this server does not know.
         (changed(&|body| body["projects"][0] = project("rpms/p0")), "404"),
         (no_project(), "404"),
