@@ -87,10 +87,13 @@ impl Look for Snapshot {
     }
 }
 
+/// Says what to write on top of what stands there. May be called several times: whenever somebody else was faster.
+pub type MakeEdits = dyn Fn(&Snapshot) -> Result<Edits, Failure> + Send + Sync;
+
 /// One reaction's commit.
 pub struct Job {
     /// Says what to write on top of what stands there now; a failure goes to whoever gave the job, and the others go on.
-    pub edits: Box<dyn Fn(&Snapshot) -> Result<Edits, Failure> + Send + Sync>,
+    pub edits: Box<MakeEdits>,
     /// The commit's message.
     pub message: String,
 }
@@ -268,7 +271,8 @@ impl Inner {
 impl Snapshot {
     fn of(place: Arc<Place>) -> Result<Self, Failure> {
         let tip = |name| place.copy.tip(name);
-        let master = tip(git::MASTER)?.ok_or_else(|| Failure::retry("the copy of the admin repository has no `master`"))?;
+        let master =
+            tip(git::MASTER)?.ok_or_else(|| Failure::retry("the copy of the admin repository has no `master`"))?;
         let (members, compiled) = (tip(git::MEMBERS)?, tip(git::COMPILED)?);
         Ok(Self { place, master, members, compiled })
     }

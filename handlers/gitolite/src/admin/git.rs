@@ -125,12 +125,7 @@ impl Git {
         ended.map_err(|trouble| self.trouble("push", &trouble))
     }
 
-    async fn run(
-        &self,
-        program: &[&str],
-        args: Vec<String>,
-        hear: impl FnMut(&[u8]) + Send,
-    ) -> Result<Ended, Trouble> {
+    async fn run(&self, program: &[&str], args: Vec<String>, hear: impl FnMut(&[u8]) + Send) -> Result<Ended, Trouble> {
         let (program, first) = program.split_first().unwrap_or((&"git", &[]));
         let run = Run {
             program: (*program).to_owned(),
@@ -148,8 +143,10 @@ impl Git {
         let message = format!("admin repository {}: `git {what}` {trouble}", self.remote.url);
         match trouble {
             Trouble::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Failure::permanent(format!("there is no program `{program}` on this machine"))
-                    .hinting(format!("apt-get install {0}, or: dnf install {0}", if program == "git" { "git" } else { "gitolite3" }))
+                Failure::permanent(format!("there is no program `{program}` on this machine")).hinting(format!(
+                    "apt-get install {0}, or: dnf install {0}",
+                    if program == "git" { "git" } else { "gitolite3" }
+                ))
             }
             Trouble::TooSlow(..) => {
                 // It may hang for ever.
@@ -168,11 +165,13 @@ impl Git {
     fn explain(&self, what: &str, said: &str) -> Failure {
         let url = &self.remote.url;
         let has = |word: &str| said.contains(word);
-        let message = format!("admin repository {url}: {what} failed: {}", clean(said));
+        let message = format!("admin repository {url}: {what} failed: {}", shorten(said));
         if has("Host key verification failed") || has("HOST IDENTIFICATION HAS CHANGED") {
-            let file = self.remote.known_hosts.as_ref().map_or("~/.ssh/known_hosts".into(), |p| p.display().to_string());
-            return Failure::permanent(message)
-                .hinting(format!("look at the server's key (`ssh-keyscan HOST | ssh-keygen -lf -`), then add it to {file}"));
+            let file = self.remote.known_hosts.as_ref();
+            let file = file.map_or("the known_hosts file that ssh uses".into(), |path| path.display().to_string());
+            return Failure::permanent(message).hinting(format!(
+                "look at the server's key (`ssh-keyscan HOST | ssh-keygen -lf -`), then add it to {file}"
+            ));
         }
         if has("Permission denied (") {
             return Failure::permanent(message).hinting(format!(
@@ -182,8 +181,8 @@ impl Git {
         }
         if has(" DENIED ") {
             return Failure::permanent(message).hinting(
-                "let this user write there: in conf/gitolite.conf, below `repo gitolite-admin`: RW+ = USER; it needs \
-                 refs/heads/master, refs/heads/members and refs/reactor/compiled",
+                "is it the right repository? Then let this user in: in conf/gitolite.conf, below `repo gitolite-admin`: \
+                 RW+ = USER; it needs refs/heads/master, refs/heads/members and refs/reactor/compiled",
             );
         }
         if has("couldn't find remote ref refs/heads/master") {
@@ -198,13 +197,32 @@ impl Git {
             return Failure::permanent(message).hinting(format!("try it by hand: git ls-remote {url}"));
         }
         if has("cannot run ssh") {
-            return Failure::permanent(message).hinting("apt-get install openssh-client, or: dnf install openssh-clients");
+            return Failure::permanent(message)
+                .hinting("apt-get install openssh-client, or: dnf install openssh-clients");
         }
         if has("hook declined") {
-            return Failure::permanent(message).hinting("a hook of the server's does not let this through; what it said stands above");
+            return Failure::permanent(message)
+                .hinting("a hook of the server's does not let this through; what it said stands above");
         }
         Failure::retry(message).hinting(format!("try it by hand: git ls-remote {url}"))
     }
+}
+
+/// Without what git and ssh say each time.
+fn shorten(said: &str) -> String {
+    const ALWAYS: [&str; 7] = [
+        "fatal: Could not read from remote repository.",
+        "Please make sure you have the correct access rights",
+        "and the repository exists.",
+        "IT IS POSSIBLE THAT",
+        "Someone could be eavesdropping",
+        "It is also possible that",
+        "error: failed to push some refs",
+    ];
+    let says =
+        |line: &&str| !line.is_empty() && !line.starts_with('@') && !ALWAYS.iter().any(|words| line.starts_with(words));
+    let lines: Vec<String> = said.split(" / ").map(str::trim).filter(says).map(clean).collect();
+    lines.join("; ")
 }
 
 /// Whether a rejected ref was one that somebody else moved, or is moving.

@@ -131,9 +131,7 @@ impl Copy {
     /// The message of a commit.
     pub fn message(&self, commit: Oid) -> Result<String, Failure> {
         let name = commit.to_string();
-        self.with(&name, |repo| {
-            Ok(String::from_utf8_lossy(repo.find_commit(commit)?.message_raw_bytes()).into_owned())
-        })
+        self.with(&name, |repo| Ok(String::from_utf8_lossy(repo.find_commit(commit)?.message_raw_bytes()).into_owned()))
     }
 
     /// The files below `dirs` that are not the same in both commits.

@@ -174,7 +174,8 @@ async fn send(inner: &Arc<Inner>, lane: Lane, mut jobs: Vec<Waiting>) -> Vec<Vec
         }
     }
     let url = &inner.remote.url;
-    let failure = Failure::retry(format!("admin repository {url}: somebody else was faster {TRIES_MAX} times: {moved}"));
+    let failure =
+        Failure::retry(format!("admin repository {url}: somebody else was faster {TRIES_MAX} times: {moved}"));
     jobs.into_iter().for_each(|waiting| waiting.answer(Err(failure.clone())));
     Vec::new()
 }
@@ -385,8 +386,10 @@ async fn refused(inner: &Arc<Inner>, batch: Batch, complaints: Vec<Complaint>) -
     }
     let failure = |complaints: &[Complaint]| {
         let said = list(complaints);
-        Failure::permanent(format!("admin repository {url}: gitolite refused the configuration, nothing has changed: {said}"))
-            .hinting("look at that line's name or rule in the truth, and at the handler's `template`")
+        Failure::permanent(format!(
+            "admin repository {url}: gitolite refused the configuration, nothing has changed: {said}"
+        ))
+        .hinting("look at that line's name or rule in the truth, and at the handler's `template`")
     };
     if batch.jobs.len() == 1 {
         batch.answer(&Err(failure(&complaints)));
@@ -434,7 +437,8 @@ async fn put_back(inner: &Arc<Inner>, batch: &Batch, why: &[Complaint]) -> Resul
     for _ in 0..TRIES_MAX {
         let now = Snapshot::clone(&*inner.fetch().await?);
         let base = now.clone();
-        let (before, paths, author, text) = (good.clone(), touched.clone(), inner.remote.author.clone(), message.clone());
+        let (before, paths, author, text) =
+            (good.clone(), touched.clone(), inner.remote.author.clone(), message.clone());
         let (top, touched) = blocking(move || {
             let mut edits = BTreeMap::new();
             for (branch, path) in paths {
@@ -451,7 +455,9 @@ async fn put_back(inner: &Arc<Inner>, batch: &Batch, why: &[Complaint]) -> Resul
         }
         if let Pushed::Done(heard) = push_commits(inner, &batch.top, &commits).await? {
             let complaints = complaints(&batch.top, touched, heard).await?;
-            if let (true, Some((_, tip))) = (complaints.is_empty(), commits.iter().find(|(of, _)| *of == Branch::Master)) {
+            if let (true, Some((_, tip))) =
+                (complaints.is_empty(), commits.iter().find(|(of, _)| *of == Branch::Master))
+            {
                 compiled(inner, &batch.top, *tip);
             }
             return Ok(complaints);

@@ -68,8 +68,9 @@ fn is_fatal(line: &str) -> bool {
 
 /// Without what has no place in a line.
 pub(super) fn clean(text: &str) -> String {
-    let unfit =
-        |c: &char| c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}');
+    let unfit = |c: &char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
+    };
     text.chars().filter(|c| !unfit(c)).collect()
 }
 
@@ -172,7 +173,8 @@ fn words_of(said: &str) -> Vec<String> {
     let parts: Vec<&str> = said.split('\'').collect();
     let mut words = Vec::new();
     // The text of a line may have quotes of its own.
-    if let ([_, .., _], Some(whole)) = (&parts[..], said.split_once('\'').and_then(|(_, rest)| rest.rsplit_once('\''))) {
+    if let ([_, .., _], Some(whole)) = (&parts[..], said.split_once('\'').and_then(|(_, rest)| rest.rsplit_once('\'')))
+    {
         words.push(whole.0.to_owned());
     }
     words.extend(parts.iter().skip(1).step_by(2).map(|word| (*word).to_owned()));

@@ -90,7 +90,7 @@ async fn what_only_changes_members_does_not_wait_for_a_compile() {
     let job = Job { edits: Box::new(both), message: "n".into() };
     let slow = tokio::spawn(async move { slow.push(job).await });
     site.comes("compiling").await;
-    assert!(admin.is_compiled(&*admin.look().await.unwrap()).unwrap(), "somebody waits for it already");
+    assert!(admin.is_compiled(&admin.look().await.unwrap()).unwrap(), "somebody waits for it already");
     admin.push(writes(Branch::Members, "groups/a", "alice\n")).await.unwrap();
     assert!(!slow.is_finished());
     assert_eq!(site.file("members", "groups/a").unwrap(), "alice\n");

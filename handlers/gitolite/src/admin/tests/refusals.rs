@@ -17,7 +17,7 @@ async fn what_gitolite_refuses_is_put_back_and_the_line_is_named() {
     let subjects = site.subjects("master");
     assert_eq!(subjects[0], "Taken back: gitolite refused it");
     assert_eq!(subjects.len(), 4, "nothing was rewritten: {subjects:?}");
-    assert!(admin.is_compiled(&*admin.look().await.unwrap()).unwrap(), "what was put back compiled");
+    assert!(admin.is_compiled(&admin.look().await.unwrap()).unwrap(), "what was put back compiled");
     until("the mark", || site.tip("refs/reactor/compiled") == site.tip("refs/heads/master")).await;
 }
 
@@ -89,9 +89,9 @@ async fn killed_before_it_was_put_back_it_is_put_back_by_the_next_compile() {
     // As it stands after a kill between gitolite's refusal and what puts it back.
     site.by_hand("conf/reactor/repos/a.conf", "repo a\n    RW = BAD/x\n", "a\n\nReactor: killed\n");
     let next = site.admin();
-    assert!(!next.is_compiled(&*next.look().await.unwrap()).unwrap());
+    assert!(!next.is_compiled(&next.look().await.unwrap()).unwrap());
     let failure = next.compile("compile again".into()).await.unwrap_err();
     assert!(failure.message().contains("conf/reactor/repos/a.conf:2: RW = BAD/x"), "{failure}");
     assert_eq!(site.file("master", "conf/reactor/repos/a.conf").unwrap(), "repo a\n");
-    assert!(next.is_compiled(&*next.look().await.unwrap()).unwrap());
+    assert!(next.is_compiled(&next.look().await.unwrap()).unwrap());
 }
