@@ -121,3 +121,48 @@ fn quoted(path: &Path, tokens: bool) -> Result<String, String> {
     }
     Ok(format!("\"{}\"", if tokens { text.replace('%', "%%") } else { text.to_owned() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn remote() -> Remote {
+        Remote {
+            url: "git@h:gitolite-admin".into(),
+            key: "ssh_key".into(),
+            known_hosts: None,
+            ssh_config: None,
+            author: ("reactor".into(), "reactor@example.org".into()),
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn our_own_values_come_first_and_the_sites_file_can_only_add() {
+        let text = text(&remote(), Some(Path::new("/run/a key%")), Some(Path::new("/run/x/ssh"))).unwrap();
+        assert!(text.contains("\nIdentityFile \"/run/a key%%\"\nIdentitiesOnly yes\n"), "{text}");
+        assert!(text.contains("\nControlPath \"/run/x/ssh\"\n") && text.contains("\nBatchMode yes\n"), "{text}");
+        assert!(text.ends_with("Include ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"));
+    }
+
+    #[test]
+    fn no_path_gets_out_of_its_place() {
+        for bad in ["/x\nProxyCommand id", "/a\"b", "/${HOME}", "relative"] {
+            let remote = Remote { known_hosts: Some(bad.into()), ..remote() };
+            assert!(text(&remote, None, None).is_err(), "{bad:?}");
+        }
+        let ssh = Ssh { config: "/tmp/it's $(id)/c".into(), socket: None };
+        assert_eq!(ssh.command(), r"ssh -F '/tmp/it'\''s $(id)/c'");
+    }
+
+    #[test]
+    fn where_the_path_is_too_long_for_a_socket_there_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(90));
+        fs::create_dir(&deep).unwrap();
+        assert!(Ssh::new(&remote(), &deep).unwrap().socket.is_none());
+        assert!(fs::read_to_string(deep.join("ssh_config")).unwrap().contains("\nControlMaster no\n"));
+    }
+}
