@@ -95,11 +95,14 @@ fn a_key_on_members_opens_git_access_with_the_next_login() {
     assert!(site.may_push("alice", "rpms/foo", "rawhide"));
 
     let other = format!("alice {}\n", bob.material());
-    let more = format!("{line}admin {}\n", alice.material());
+    let more = format!("{line}bob\n");
     for wrong in [other.as_str(), more.as_str(), "alice; ssh-ed25519 AAAA\n", "alice\" ssh-ed25519 AAAA\n", ""] {
         site.put_members(&[(&file(&alice), wrong)]).expect("taken");
         assert_eq!(site.greets(&alice), None, "{wrong:?}");
     }
+    let both = format!("{line}bob {}\n", alice.material());
+    site.put_members(&[(&file(&alice), &both)]).expect("taken");
+    assert_eq!(site.greets(&alice).as_deref(), Some("alice"), "of two users with one key the first counts");
     site.put_members(&[("keys/none", "")]).expect("taken");
     assert_eq!(site.greets(&alice), None, "taken away");
 }
