@@ -13,6 +13,7 @@
 )]
 
 mod daemon;
+mod gitolite;
 mod journal;
 mod latency;
 mod load;
@@ -50,13 +51,14 @@ impl Env {
 
 type Bench = fn(&Env) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench, &str); 7] = [
+const BENCHES: [(&str, Bench, &str); 8] = [
     ("matching", matching::run, "topic patterns and rules, in-process"),
     ("verify", verify::run, "signatures, in-process, one thread"),
     ("zmq", zmq_rate::run, "messages over ZeroMQ into the daemon, and its memory under load"),
     ("journal", journal::run, "reactions made durable, and reactions run"),
     ("latency", latency::run, "from publish to the handler's first line"),
     ("ssh-keys", ssh_keys::run, "keys to many hosts, and of many users, beside Ansible and bare ssh"),
+    ("gitolite", gitolite::run, "access given or taken at 20,000 repositories, in each of gitolite's ways"),
     ("start", start::run, "start-up and idle memory"),
 ];
 

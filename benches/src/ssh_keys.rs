@@ -9,7 +9,7 @@
 mod ansible;
 mod bare;
 mod ours;
-mod work;
+pub(crate) mod work;
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -281,7 +281,7 @@ impl Scratch {
 }
 
 /// New public keys.
-fn new_keys(n: usize) -> Result<Vec<String>> {
+pub(crate) fn new_keys(n: usize) -> Result<Vec<String>> {
     let one = |n: usize| {
         let random = SystemRandom::new();
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| anyhow!("no random numbers"))?;

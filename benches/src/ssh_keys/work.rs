@@ -55,11 +55,19 @@ pub fn median(mut costs: Vec<Cost>) -> Cost {
 /// # Errors
 /// Its own.
 pub fn cost<T>(farm: &Farm, work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> {
-    let before = used(farm)?;
+    cost_with(&sshds(farm), work)
+}
+
+/// The same, where the hosts are these processes and what they started.
+///
+/// # Errors
+/// Its own.
+pub fn cost_with<T>(hosts: &[u32], work: impl FnOnce() -> Result<T>) -> Result<(T, Cost)> {
+    let before = used(hosts)?;
     let started = Instant::now();
     let result = work()?;
     let wall = started.elapsed().as_secs_f64();
-    let after = used(farm)?;
+    let after = used(hosts)?;
     Ok((result, Cost { wall, ours: after.0 - before.0, hosts: after.1 - before.1 }))
 }
 
@@ -75,7 +83,7 @@ pub fn in_a_row(farm: &Farm, times: usize, mut work: impl FnMut() -> Result<()>)
 
 /// Processor seconds so far of all that this program started, without the hosts; and of the hosts. All of it is below this
 /// process: it adopts what leaves its parent (see [`super::run`]), as Ansible's ssh masters do.
-fn used(farm: &Farm) -> Result<(f64, f64)> {
+fn used(hosts: &[u32]) -> Result<(f64, f64)> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     let mut seconds = HashMap::new();
     for entry in std::fs::read_dir("/proc")? {
@@ -98,12 +106,12 @@ fn used(farm: &Farm) -> Result<(f64, f64)> {
         }
         sum
     };
-    let hosts: f64 = sshds(farm).map(below).sum();
+    let hosts: f64 = hosts.iter().copied().map(below).sum();
     Ok((below(std::process::id()) - hosts, hosts))
 }
 
 /// The process ids of the hosts.
-fn sshds(farm: &Farm) -> impl Iterator<Item = u32> {
+fn sshds(farm: &Farm) -> Vec<u32> {
     let files: Vec<PathBuf> = farm.hosts.iter().map(|host| host.dir.join("sshd.pid")).collect();
-    files.into_iter().filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok())
+    files.into_iter().filter_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok()).collect()
 }
