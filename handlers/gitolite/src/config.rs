@@ -97,7 +97,9 @@ impl Config {
             template: path(&words, "template")?,
             repos: source("repos", "write repos: {yaml: ./repos.yaml} (or command, pagure, pkgdb)")?,
             accounts: source("accounts", "write accounts: {yaml: ./accounts.yaml} (or command, fasjson, ldap)")?,
-            groups: words.get("groups").map_or_else(|| Ok(BTreeSet::new()), |list| groups("gitolite: `groups`", list))?,
+            groups: words
+                .get("groups")
+                .map_or_else(|| Ok(BTreeSet::new()), |list| groups("gitolite: `groups`", list))?,
             keys: words.get("keys").map(keys).transpose()?,
             made_by: words.get(MADE_BY).map_or(Ok(MadeBy::Gitolite), made_by)?,
         };
@@ -114,7 +116,9 @@ fn remote(words: &Words<'_>) -> Result<Remote, Failure> {
     };
     if !is_remote(url) {
         let failure = words.wrong("admin", "is neither USER@HOST:NAME, ssh://…, nor an absolute path", &url.into());
-        return Err(failure.hinting("write admin: git@HOST:gitolite-admin, or ./admin.git for one beside the rules file"));
+        return Err(
+            failure.hinting("write admin: git@HOST:gitolite-admin, or ./admin.git for one beside the rules file")
+        );
     }
     let empty = Value::Object(Map::new());
     let ssh = Words::read(words.get("ssh").unwrap_or(&empty), "gitolite: ssh", &["key", "known_hosts", "config"])?;
@@ -138,7 +142,8 @@ fn remote(words: &Words<'_>) -> Result<Remote, Failure> {
 
 /// Whether git takes this as ssh or as a path, and as nothing else: no option, no `ext::`, no `http`.
 fn is_remote(url: &str) -> bool {
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"@._-+[]:/~".contains(&b));
+    let plain =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"@._-+[]:/~".contains(&b));
     if url.starts_with('/') {
         return true;
     }
@@ -178,7 +183,9 @@ fn author(words: &Words<'_>) -> Result<(String, String), Failure> {
     let read = text.strip_suffix('>').and_then(|text| text.split_once(" <"));
     let plain = |text: &str| !text.trim().is_empty() && !text.contains(['<', '>']);
     match read {
-        Some((name, address)) if plain(name) && plain(address) => Ok((name.trim().to_owned(), address.trim().to_owned())),
+        Some((name, address)) if plain(name) && plain(address) => {
+            Ok((name.trim().to_owned(), address.trim().to_owned()))
+        }
         _ => Err(words
             .wrong("author", "is not a name and an address", &text.into())
             .hinting("write author: \"reactor <reactor@example.org>\"")),
@@ -218,9 +225,9 @@ fn made_by(value: &Value) -> Result<MadeBy, Failure> {
             let list = command.as_array().filter(|list| !list.is_empty() && list.len() <= COMMAND_WORDS_MAX);
             let read = |list: &Vec<Value>| list.iter().map(|word| word.as_str().map(str::to_owned)).collect();
             let list: Option<Vec<String>> = list.and_then(read);
-            list.filter(|list| list[0].starts_with('/'))
-                .map(MadeBy::Command)
-                .ok_or_else(|| words.wrong("command", "is not a list that begins with the path of a program", command).hinting(hint))
+            list.filter(|list| list[0].starts_with('/')).map(MadeBy::Command).ok_or_else(|| {
+                words.wrong("command", "is not a list that begins with the path of a program", command).hinting(hint)
+            })
         }
         _ => Err(Failure::permanent("gitolite: made_by names neither a path nor a command, or both").hinting(hint)),
     }

@@ -17,7 +17,7 @@ use crate::admin::Snapshot;
 use crate::check::read_template;
 use crate::config::MadeBy;
 use crate::files;
-use crate::layout::{Membership, Rendered};
+use crate::layout::{Layout, Membership, Rendered};
 use crate::names::{GroupName, RepoName, UserName};
 use crate::plan::{Group, Look, Wanted};
 use crate::truth::{All, People, Repo};
@@ -26,6 +26,9 @@ use crate::truth::{All, People, Repo};
 pub const MADE_BY_SECONDS_MAX: u64 = 30;
 /// How many repositories it is asked about at the same time.
 pub const MADE_BY_AT_ONCE: usize = 8;
+
+/// Of how many repositories that a reconcile does not find any more it is asked once more; further ones stay as they are.
+pub const GONE_ASKED_MAX: usize = 500;
 
 /// What a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,7 +94,8 @@ impl Site {
             self.group(group, scope.user.as_ref().map(|user| (user, account.as_ref())), &mut known).await?;
         }
         if let (Some(user), Some(_)) = (&scope.user, &self.config.keys) {
-            let keys = account.as_ref().map(|account| self.keys_of(user, account, &mut known.notes)).unwrap_or_default();
+            let keys =
+                account.as_ref().map(|account| self.keys_of(user, account, &mut known.notes)).unwrap_or_default();
             known.wanted.keys.insert(user.clone(), keys);
         }
         if let Some((name, repo)) = repo {
@@ -217,8 +221,7 @@ impl Site {
     async fn everything(&self) -> Result<Known, Failure> {
         let (now, all, people) = tokio::try_join!(self.admin.look(), self.truth.all(), self.key_holders())?;
         let All { repos, left_alone, notes } = all;
-        let mut known =
-            Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true };
+        let mut known = Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true };
         known.notes.extend(left_alone.iter().map(|(name, why)| format!("{name}: left as it is: {why}")));
         let mut left_alone: BTreeSet<RepoName> = left_alone.into_keys().collect();
         let layout = read_template(self.config.template.as_deref())?;
@@ -228,7 +231,10 @@ impl Site {
             match layout.render(&name, &repo, self.config.membership) {
                 Ok(rendered) => {
                     groups.extend(groups_of(&repo).cloned());
-                    if self.config.made_by != MadeBy::Gitolite && !rendered.text.is_empty() && !stands(&*known.now, &name)? {
+                    if self.config.made_by != MadeBy::Gitolite
+                        && !rendered.text.is_empty()
+                        && !stands(&*known.now, &name)?
+                    {
                         new.push(name.clone());
                     }
                     known.wanted.repos.insert(name, Some(rendered));
@@ -239,6 +245,7 @@ impl Site {
                 }
             }
         }
+        self.gone(&repos_standing(&*known.now)?, &layout, &mut groups, &mut left_alone, &mut known).await;
         for name in self.not_made(new).await? {
             known.notes.push(format!("{name}: the repository is not there yet; its rules come when it is"));
             known.wanted.repos.remove(&name);
@@ -256,6 +263,44 @@ impl Site {
         }
         known.wanted.everything = Some(left_alone);
         Ok(known)
+    }
+
+    /// Repositories whose rules stand here and that the list of all does not have. Each is asked about once more: a list is read
+    /// page by page, and what comes and goes meanwhile can hide one. Only of what is certainly not there the rules go.
+    async fn gone(
+        &self,
+        standing: &[RepoName],
+        layout: &Layout,
+        groups: &mut BTreeSet<GroupName>,
+        left_alone: &mut BTreeSet<RepoName>,
+        known: &mut Known,
+    ) {
+        let missing = |name: &&RepoName| !known.wanted.repos.contains_key(*name) && !left_alone.contains(*name);
+        let missing: Vec<RepoName> = standing.iter().filter(missing).cloned().collect();
+        for (at, name) in missing.into_iter().enumerate() {
+            let asked = if at < GONE_ASKED_MAX {
+                self.truth.repo(&name).await
+            } else {
+                Err(Failure::retry(format!(
+                    "not listed any more, as {GONE_ASKED_MAX} others: too many to ask about each"
+                )))
+            };
+            let wanted = match asked {
+                Ok(None) => Ok(None),
+                Ok(Some(repo)) => layout.render(&name, &repo, self.config.membership).map(|rendered| {
+                    groups.extend(groups_of(&repo).cloned());
+                    Some(rendered)
+                }),
+                Err(failure) => Err(failure),
+            };
+            match wanted {
+                Ok(wanted) => drop(known.wanted.repos.insert(name, wanted)),
+                Err(failure) => {
+                    known.notes.push(format!("{name}: left as it is: {failure}"));
+                    left_alone.insert(name);
+                }
+            }
+        }
     }
 
     async fn key_holders(&self) -> Result<BTreeMap<String, Account>, Failure> {
@@ -329,7 +374,8 @@ async fn is_made(made_by: &MadeBy, name: &RepoName) -> Result<bool, Failure> {
             };
             let hint = format!("run it by hand: {} {name}", command.join(" "));
             let ended = program::run(run).await;
-            let ended = ended.map_err(|why| Failure::retry(format!("made_by: {program} {why}")).hinting(hint.clone()))?;
+            let ended =
+                ended.map_err(|why| Failure::retry(format!("made_by: {program} {why}")).hinting(hint.clone()))?;
             match ended.status.code() {
                 Some(0) => Ok(true),
                 Some(1) => Ok(false),
@@ -346,7 +392,7 @@ async fn is_in(base: &Path, name: &RepoName) -> Result<bool, Failure> {
         let shown = path.display();
         Failure::retry(format!("made_by: {shown}: {error}")).hinting(format!("ls -ld {shown}"))
     };
-    tokio::fs::read_dir(base).await.map_err(|error| failed(base, error))?;
+    drop(tokio::fs::read_dir(base).await.map_err(|error| failed(base, error))?);
     let path = base.join(format!("{name}.git"));
     match tokio::fs::metadata(&path).await {
         Ok(about) => Ok(about.is_dir()),
@@ -357,6 +403,19 @@ async fn is_in(base: &Path, name: &RepoName) -> Result<bool, Failure> {
 
 fn stands(now: &dyn Look, name: &RepoName) -> Result<bool, Failure> {
     Ok(now.read(files::Branch::Master, &files::conf_repo(name))?.is_some())
+}
+
+/// All repositories whose rules or lists stand there.
+fn repos_standing(now: &dyn Look) -> Result<Vec<RepoName>, Failure> {
+    let mut standing = BTreeSet::new();
+    for (branch, dir) in [(files::Branch::Master, files::REPOS), (files::Branch::Members, files::LISTS)] {
+        for path in now.below(branch, dir)? {
+            if let Some(files::Place::Rules(name) | files::Place::Lists(name)) = files::Place::at(branch, &path) {
+                standing.insert(name);
+            }
+        }
+    }
+    Ok(standing.into_iter().collect())
 }
 
 fn groups_of(repo: &Repo) -> impl Iterator<Item = &GroupName> {

@@ -81,20 +81,13 @@ pub(super) struct Told {
 /// A change.
 pub(super) fn change(action: Action, target: String, before: Option<Value>, after: Option<Value>) -> Change {
     let target = cut(&target, TARGET_BYTES_MAX);
-    Change { action, target, before, after, secret: false, more: Map::new() }
+    Change { action, target, before, after, secret: false, hold: None, more: Map::new() }
 }
 
 /// The same change, which waits for a person if there is a reason.
 pub(super) fn held(mut change: Change, why: Option<String>) -> Change {
-    if let Some(why) = why {
-        change.more.insert("hold".to_owned(), why.into());
-    }
+    change.hold = why;
     change
-}
-
-/// Why a change waits.
-pub(super) fn hold(change: &Change) -> Option<&str> {
-    change.more.get("hold").and_then(Value::as_str)
 }
 
 /// A file's text for people, bounded; if it is cut, its SHA-256 shows a difference in what is not shown.
@@ -194,7 +187,7 @@ impl Sum {
     fn add(&mut self, change: Change) {
         self.n += 1;
         *self.actions.entry(change.action).or_default() += 1;
-        if let Some(why) = hold(&change) {
+        if let Some(why) = &change.hold.as_deref() {
             self.holds += 1;
             if self.hold.is_none() {
                 self.hold = Some(format!("{}: {why}", change.target));

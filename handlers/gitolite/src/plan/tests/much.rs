@@ -35,10 +35,13 @@ fn many_changes_are_told_by_file_and_more_by_shard() {
     assert!(words(&planned)[0].starts_with("create lists of repositories 00: "), "{:?}", words(&planned)[0]);
 
     let planned = make(&mut files, &site(3_000, &["alice", "carol"]), Asked, &["bob"]);
-    assert!(planned.changes.iter().all(|change| change.action == Action::Delete && hold(change).is_none()));
+    assert!(planned.changes.iter().all(|change| change.action == Action::Delete && (change).hold.as_deref().is_none()));
     let planned = make(&mut files, &site(3_000, &["carol"]), Asked, &["bob"]);
     assert!(
-        planned.changes.iter().all(|change| hold(change).is_some_and(|why| why.contains("no message names alice")))
+        planned
+            .changes
+            .iter()
+            .all(|change| (change).hold.as_deref().is_some_and(|why| why.contains("no message names alice")))
     );
     assert!(planned.changes.len() <= 256 && bytes(&planned) <= PLAN_BYTES_MAX);
 }

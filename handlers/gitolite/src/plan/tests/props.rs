@@ -155,8 +155,12 @@ fn is_sound(planned: &Planned, names: &[&str]) -> Result<(), TestCaseError> {
             change.target.ends_with(&format!(": {name}")) || change.target.starts_with(&format!("key of {name}: "))
         });
         let must_wait = change.action == Action::Delete && !of_one;
-        prop_assert!(!must_wait || hold(change).is_some(), "{:?}", change);
-        prop_assert!(!names.is_empty() || change.action != Action::Delete || hold(change).is_some(), "{:?}", change);
+        prop_assert!(!must_wait || (change).hold.as_deref().is_some(), "{:?}", change);
+        prop_assert!(
+            !names.is_empty() || change.action != Action::Delete || (change).hold.as_deref().is_some(),
+            "{:?}",
+            change
+        );
     }
     Ok(())
 }
