@@ -55,14 +55,17 @@ pub fn git(stage: &mut Stage) -> anyhow::Result<()> {
     for said in stage.ask(&Asked::Approve { ids: vec![first.id.clone()] })? {
         out(&format!("   {said}"));
     }
-    stage.until("the approved reconcile", |rows| rows.iter().any(|row| row.id == first.id && row.state == State::Done))?;
+    stage.until("the approved reconcile", |rows| {
+        rows.iter().any(|row| row.id == first.id && row.state == State::Done)
+    })?;
 
     site::replace(stage.dir(), REPOS, "commit: [alice, ", "commit: [alice, carol, ")?;
     let project = json!({"name": "foo", "namespace": "rpms", "fullname": "rpms/foo", "parent": null});
     let let_in = json!({"agent": "alice", "new_user": "carol", "access": "commit", "project": project});
     stage.say("pagure.project.user.added", let_in)?;
     out("   sent: «alice let carol into rpms/foo», as pagure tells it");
-    let is_let_in = |row: &crate::journal::ReactionRow| row.rule.starts_with("project changed") && row.state == State::Done;
+    let is_let_in =
+        |row: &crate::journal::ReactionRow| row.rule.starts_with("project changed") && row.state == State::Done;
     show(&[stage.until_row("who was let in", is_let_in)?]);
     let commit = last_commit(&stage.dir().join(ADMIN))?;
     ensure!(commit.lines().any(|line| line.starts_with('+') && line.contains("carol")), "not in the commit:\n{commit}");
