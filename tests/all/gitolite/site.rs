@@ -27,11 +27,11 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// `rpms/foo` with two branches, which bob may commit to; the groups that the layout and the tests name, empty.
+    /// `rpms/foo` with two branches, which bob may commit to; the groups that the layout and the tests name.
     pub fn foo() -> Self {
         let mut truth = Self::default();
         for group in ["provenpackager", "perl-sig", PACKAGERS] {
-            truth.groups.insert(group.to_owned(), Vec::new());
+            truth.group(group, &[]);
         }
         truth.repo("rpms/foo", &["bob"]);
         truth
@@ -42,8 +42,9 @@ impl Truth {
         self.repos.insert(name.to_owned(), json!({"commit": commit, "branches": ["rawhide", "f41"]}));
     }
 
+    /// A group. carol, who pushes nowhere, is in every one: a group of nobody would not be believed.
     pub fn group(&mut self, name: &str, members: &[&str]) {
-        self.groups.insert(name.to_owned(), members.iter().map(ToString::to_string).collect());
+        self.groups.insert(name.to_owned(), members.iter().chain(&["carol"]).map(ToString::to_string).collect());
     }
 
     pub fn key(&mut self, user: &str, keys: &[&str]) {
@@ -52,7 +53,9 @@ impl Truth {
 
     /// Writes both files; each is whole at any moment.
     pub fn write(&self, site: &Site) {
-        let everybody = self.groups.values().flatten().chain(self.keys.keys());
+        // Whoever is in no group still has an account: accounts without anybody would be no answer.
+        let people = ["alice", "bob"].map(ToOwned::to_owned);
+        let everybody = self.groups.values().flatten().chain(self.keys.keys()).chain(&people);
         let none = Vec::new();
         let users: Map<String, Value> =
             everybody.map(|n| (n.clone(), json!({"keys": self.keys.get(n).unwrap_or(&none)}))).collect();
