@@ -170,6 +170,25 @@ impl Site {
         });
     }
 
+    /// Tells the daemon to end, and looks at what it left: no process, no connection, no copy of anything.
+    pub fn ends_and_leaves_nothing(&mut self) {
+        let daemon = self.daemon.take().expect("a running daemon");
+        daemon.terminate();
+        let ended = daemon.wait(SOON).unwrap_or_else(|| panic!("it does not end: {}", self.scratch.log()));
+        assert!(ended.success(), "{ended}: {}", self.scratch.log());
+        let words = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let left: Vec<String> = self.helpers().iter().map(words).collect();
+        assert!(left.is_empty(), "processes: {left:?}");
+        let mut dirs = vec![self.dir().join("state")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).expect("a directory").flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                assert!(!name.starts_with("gitolite-") && name != "ssh_key", "{}", entry.path().display());
+                dirs.extend(entry.file_type().is_ok_and(|kind| kind.is_dir()).then(|| entry.path()));
+            }
+        }
+    }
+
     /// Processes that carry this site's state directory in their environment, or work on its files.
     fn helpers(&self) -> Vec<u32> {
         let mark = self.dir().join("state").into_os_string().into_encoded_bytes();
@@ -254,6 +273,19 @@ impl Site {
             let rows = || self.rows().iter().map(|row| format!("{row}\n")).collect::<String>();
             let late = began.elapsed() > SOON;
             assert!(!late, "no {n} reactions with the key {key} are {state}:\n{}{}", rows(), self.scratch.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until there are `n` reactions, and all of them are done.
+    pub fn until_all_done(&self, n: usize) {
+        let began = Instant::now();
+        loop {
+            let rows = self.rows();
+            if rows.len() == n && rows.iter().all(|row| row["state"] == "done") {
+                return;
+            }
+            assert!(began.elapsed() < SOON, "not {n} that are done: {rows:?}\n{}", self.scratch.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
