@@ -8,7 +8,7 @@ mod gate;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Output, Stdio};
 use std::time::Duration;
@@ -256,6 +256,36 @@ impl Gitolite {
         program.arg("--").args(words).current_dir(self.home()).env_clear().stdin(Stdio::null());
         program.env("HOME", self.home()).env("USER", &self.account).env("PATH", "/usr/local/bin:/usr/bin:/bin");
         program.output().unwrap_or_else(|error| panic!("{words:?}: {error}\n{HINT}"))
+    }
+
+    /// SIGKILL to all that runs on the server for whoever is logged in just now, as when its machine loses power.
+    pub fn kill_sessions(&self) {
+        let (uid, _) = ids(&self.account);
+        wait_until("nothing runs for gitolite", CLEAN_UP_MAX, || {
+            let numbers = fs::read_dir("/proc").expect("/proc").flatten();
+            let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+            let own = |pid: &u32| {
+                let meta = fs::metadata(format!("/proc/{pid}"));
+                meta.is_ok_and(|meta| meta.uid() == uid.as_raw())
+            };
+            let left: Vec<u32> = pids.filter(own).collect();
+            for pid in &left {
+                let _ = command("kill").args(["-KILL", &pid.to_string()]).output();
+            }
+            left.is_empty()
+        });
+    }
+
+    /// How many pushes of [`REACTOR`]'s to this branch of the admin repository gitolite has let through.
+    ///
+    /// # Panics
+    /// When its log can't be read.
+    #[must_use]
+    pub fn pushes(&self, branch: &str) -> usize {
+        let logs = fs::read_dir(self.home().join(".gitolite/logs")).expect("gitolite's logs").flatten();
+        let text: String = logs.map(|log| fs::read_to_string(log.path()).expect("a log")).collect();
+        let (who, what) = (format!("\tupdate\tgitolite-admin\t{REACTOR}\t"), format!("\trefs/heads/{branch}\t"));
+        text.lines().filter(|line| line.contains(&who) && line.contains(&what) && !line.contains("DENIED")).count()
     }
 
     /// Whether gitolite would let somebody do this: `access("rpms/foo", "alice", "W", "refs/heads/rawhide")`.

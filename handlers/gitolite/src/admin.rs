@@ -123,6 +123,8 @@ struct Inner {
     known: Mutex<Option<Snapshot>>,
     /// Tips of ours that are being compiled, and the last that was.
     compiles: Mutex<Compiles>,
+    /// A group that gitolite said it does not know, when it compiled last.
+    unknown_group: Mutex<Option<String>>,
     waiting: [Queue; 2],
     /// Held while `members` is pushed, by whoever must not lose a race again.
     turn: tokio::sync::Mutex<()>,
@@ -156,6 +158,7 @@ impl Admin {
             fetched: tokio::sync::Mutex::default(),
             known: Mutex::default(),
             compiles: Mutex::default(),
+            unknown_group: Mutex::default(),
             waiting: [Queue::default(), Queue::default()],
             turn: tokio::sync::Mutex::default(),
         };
@@ -198,6 +201,12 @@ impl Admin {
         }
         let message = now.place.copy.message(now.master)?;
         Ok(!message.lines().any(|line| line.starts_with(TRAILER)))
+    }
+
+    /// A group that gitolite said it does not know, when it compiled our last push. It knows those that it asks for.
+    #[must_use]
+    pub fn unknown_group(&self) -> Option<String> {
+        lock(&self.inner.unknown_group).clone()
     }
 
     /// Lets gitolite compile again what stands there: an empty commit.

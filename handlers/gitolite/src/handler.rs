@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use self::want::{Known, Scope};
 use crate::admin::{Admin, Job};
 use crate::config::Config;
+use crate::layout::Membership;
 use crate::plan;
 use crate::truth::Truth;
 
@@ -112,6 +113,8 @@ impl Handler for Gitolite {
         if compiled_by_us {
             site.push(request, &known, &changes).await?;
             changes.iter().for_each(|change| done.change(change));
+            let not_asked = site.admin.unknown_group().filter(|_| site.config.membership == Membership::Asked);
+            not_asked.iter().for_each(|group| done.note(&nobody_asks(group)));
         }
         let Some(again) = again.first() else { return Ok(()) };
         if !(compiled_by_us && site.admin.is_compiled(&*site.admin.look().await?)?) {
@@ -184,6 +187,14 @@ fn compile_again() -> Change {
 fn are_the_same(now: &[Change], expected: &[Change]) -> bool {
     let same = |a: &Change, b: &Change| a.same_as(b) && a.after == b.after && a.hold == b.hold;
     now.len() == expected.len() && now.iter().zip(expected).all(|(a, b)| same(a, b))
+}
+
+/// What a person should know who wrote `membership: asked` and has not been on the server.
+fn nobody_asks(group: &str) -> String {
+    format!(
+        "gitolite does not know {group}: nobody is let in by it before gitolite asks for groups. Install \
+         handlers/gitolite/server/reactor-groups there (GROUPLIST_PGM in .gitolite.rc), or write `membership: compiled`"
+    )
 }
 
 fn world_moved() -> Failure {

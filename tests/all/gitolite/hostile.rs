@@ -112,6 +112,19 @@ fn a_part_by_hand_that_gitolite_refuses_holds_up_nobody_who_is_asked_for() {
 }
 
 #[test]
+fn a_gitolite_that_does_not_ask_is_told_of() {
+    let truth = Truth::foo();
+    for (installed, name) in [(true, "git-asks"), (false, "git-asks-not")] {
+        let server = Gitolite::start(&Options { asks_groups: installed, ..Options::default() });
+        let mut site = Site::start(name, &server, &truth, &Wish::of("asked"));
+        site.project_done("rpms/foo", "new", "bob");
+        assert_eq!(server.may_push("bob", "rpms/foo", "rawhide"), installed);
+        let story = site.story("rpms/foo");
+        assert_eq!(story.contains("reactor-groups"), !installed, "{story}");
+    }
+}
+
+#[test]
 fn a_repository_that_somebody_else_makes_has_no_rules_before_it_is_there() {
     let server = server();
     let mut truth = Truth::foo();

@@ -27,11 +27,11 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// `rpms/foo` with two branches, which bob may commit to; the groups that the layout and the tests name, empty.
+    /// `rpms/foo` with two branches, which bob may commit to; the groups that the layout and the tests name.
     pub fn foo() -> Self {
         let mut truth = Self::default();
         for group in ["provenpackager", "perl-sig", PACKAGERS] {
-            truth.groups.insert(group.to_owned(), Vec::new());
+            truth.group(group, &[]);
         }
         truth.repo("rpms/foo", &["bob"]);
         truth
@@ -42,8 +42,9 @@ impl Truth {
         self.repos.insert(name.to_owned(), json!({"commit": commit, "branches": ["rawhide", "f41"]}));
     }
 
+    /// A group. carol, who pushes nowhere, is in every one: a group of nobody would not be believed.
     pub fn group(&mut self, name: &str, members: &[&str]) {
-        self.groups.insert(name.to_owned(), members.iter().map(ToString::to_string).collect());
+        self.groups.insert(name.to_owned(), members.iter().chain(&["carol"]).map(ToString::to_string).collect());
     }
 
     pub fn key(&mut self, user: &str, keys: &[&str]) {
@@ -52,7 +53,9 @@ impl Truth {
 
     /// Writes both files; each is whole at any moment.
     pub fn write(&self, site: &Site) {
-        let everybody = self.groups.values().flatten().chain(self.keys.keys());
+        // Whoever is in no group still has an account: accounts without anybody would be no answer.
+        let people = ["alice", "bob"].map(ToOwned::to_owned);
+        let everybody = self.groups.values().flatten().chain(self.keys.keys()).chain(&people);
         let none = Vec::new();
         let users: Map<String, Value> =
             everybody.map(|n| (n.clone(), json!({"keys": self.keys.get(n).unwrap_or(&none)}))).collect();
@@ -167,6 +170,25 @@ impl Site {
         });
     }
 
+    /// Tells the daemon to end, and looks at what it left: no process, no connection, no copy of anything.
+    pub fn ends_and_leaves_nothing(&mut self) {
+        let daemon = self.daemon.take().expect("a running daemon");
+        daemon.terminate();
+        let ended = daemon.wait(SOON).unwrap_or_else(|| panic!("it does not end: {}", self.scratch.log()));
+        assert!(ended.success(), "{ended}: {}", self.scratch.log());
+        let words = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let left: Vec<String> = self.helpers().iter().map(words).collect();
+        assert!(left.is_empty(), "processes: {left:?}");
+        let mut dirs = vec![self.dir().join("state")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(&dir).expect("a directory").flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                assert!(!name.starts_with("gitolite-") && name != "ssh_key", "{}", entry.path().display());
+                dirs.extend(entry.file_type().is_ok_and(|kind| kind.is_dir()).then(|| entry.path()));
+            }
+        }
+    }
+
     /// Processes that carry this site's state directory in their environment, or work on its files.
     fn helpers(&self) -> Vec<u32> {
         let mark = self.dir().join("state").into_os_string().into_encoded_bytes();
@@ -251,6 +273,19 @@ impl Site {
             let rows = || self.rows().iter().map(|row| format!("{row}\n")).collect::<String>();
             let late = began.elapsed() > SOON;
             assert!(!late, "no {n} reactions with the key {key} are {state}:\n{}{}", rows(), self.scratch.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until there are `n` reactions, and all of them are done.
+    pub fn until_all_done(&self, n: usize) {
+        let began = Instant::now();
+        loop {
+            let rows = self.rows();
+            if rows.len() == n && rows.iter().all(|row| row["state"] == "done") {
+                return;
+            }
+            assert!(began.elapsed() < SOON, "not {n} that are done: {rows:?}\n{}", self.scratch.log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

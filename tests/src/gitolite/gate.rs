@@ -20,6 +20,8 @@ pub enum Gate {
     Taken,
     /// The branch is moved; gitolite has not compiled, whoever pushed does not know.
     Moved,
+    /// gitolite has read its configuration, and written nothing yet of what it compiles.
+    Compiling,
 }
 
 impl Gate {
@@ -28,6 +30,7 @@ impl Gate {
             Self::Before => "before",
             Self::Taken => "taken",
             Self::Moved => "moved",
+            Self::Compiling => "compiling",
         }
     }
 }
@@ -37,11 +40,17 @@ impl Gitolite {
         self.dir.join("gate").join(format!("{}.{what}", gate.name()))
     }
 
-    /// From now on every push of reactor's waits here.
+    /// From now on every push of reactor's waits here. Of what it did before, nothing is under way any more: after a compile it
+    /// pushes a mark, for which nobody waits.
     ///
     /// # Panics
     /// When it can't be shut.
     pub fn shut(&self, gate: Gate) {
+        wait_until("the last compile is marked", COMES_MAX, || {
+            let ours = self.admin_log("master").first().is_none_or(|commit| commit.message.contains("\nReactor: "));
+            let tip = |name: &str| self.admin_git(&["rev-parse", "--verify", "--quiet", name]);
+            !ours || tip("refs/heads/master") == tip("refs/reactor/compiled")
+        });
         let _ = fs::remove_file(self.gate(gate, "came"));
         fs::write(self.gate(gate, "shut"), "").expect("a shut gate");
     }
@@ -76,11 +85,19 @@ pub(super) fn install(it: &Gitolite) {
         gates.display()
     );
     write_script(&triggers.join("gate"), &script);
+    let sugar = it.dir.join("local/syntactic-sugar");
+    fs::create_dir(&sugar).expect("a directory");
+    let gate = triggers.join("gate");
+    let script = format!("sub sugar_script {{ system('{}', 'compiling'); return shift; }}\n1;\n", gate.display());
+    write_script(&sugar.join("gate"), &script);
 }
 
 /// The lines of gitolite.rc.
 pub(super) fn rc(it: &Gitolite) -> String {
-    format!("    LOCAL_CODE => '{}/local',\n    PRE_GIT => [ 'gate before' ],\n", it.dir.display())
+    format!(
+        "    LOCAL_CODE => '{}/local',\n    PRE_GIT => [ 'gate before' ],\n    SYNTACTIC_SUGAR => [ 'gate' ],\n",
+        it.dir.display()
+    )
 }
 
 /// The hooks of the admin repository that gitolite does not use itself.

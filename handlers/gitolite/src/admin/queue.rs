@@ -305,6 +305,7 @@ async fn judge(inner: &Arc<Inner>, batch: Batch, commits: &[(Branch, Oid)], hear
         batch.answer(&Ok(()));
         return Vec::new();
     };
+    *lock(&inner.unknown_group) = heard.unknown_groups.first().cloned();
     match complaints(&batch.top, batch.touched(), heard).await {
         Ok(complaints) if complaints.is_empty() => {
             compiled(inner, &batch.top, *tip);
@@ -330,6 +331,9 @@ async fn complaints(
     blocking(move || {
         for line in heard.warnings.iter().chain(&heard.ignored) {
             eprintln!("gitolite says: {line}");
+        }
+        if let [first, rest @ ..] = &heard.unknown_groups[..] {
+            eprintln!("gitolite says: group {first} and {} others are not declared", rest.len());
         }
         heard.refused(&top, &ours)
     })

@@ -25,6 +25,8 @@ pub(super) struct Heard {
     pub fatal: Vec<String>,
     /// gitolite left out a line and went on.
     pub ignored: Vec<String>,
+    /// Groups that gitolite does not know, each with its `@`. Whoever is in one is let in by nothing.
+    pub unknown_groups: Vec<String>,
     /// Other warnings of gitolite's.
     pub warnings: Vec<String>,
 }
@@ -45,6 +47,12 @@ impl Heard {
     pub fn end(&mut self) {
         let line = clean(&String::from_utf8_lossy(&std::mem::take(&mut self.line)));
         let Some(line) = line.strip_prefix("remote:").map(str::trim) else { return };
+        if let Some(group) = unknown_group(line) {
+            if self.unknown_groups.len() < LINES_MAX {
+                self.unknown_groups.push(group.to_owned());
+            }
+            return;
+        }
         let kind = if is_fatal(line) {
             &mut self.fatal
         } else if line.contains("WARNING: syntax error, ignoring") {
@@ -58,6 +66,11 @@ impl Heard {
             kind.push(line.to_owned());
         }
     }
+}
+
+/// `WARNING: possible undeclared group '@x'`
+fn unknown_group(line: &str) -> Option<&str> {
+    line.split_once("WARNING: possible undeclared group '")?.1.strip_suffix('\'')
 }
 
 /// Also perl's own last words, of a module that is not there.
@@ -205,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_counts_is_heard_in_pieces_of_any_size() {
-        let said = "To x\nremote: WARNING: possible undeclared group '@a'\rremote: FATAL: bad username 'bad/user'        \n\
+        let said = "To x\nremote: WARNING: possible undeclared group '@a'\rremote: WARNING: so so\nremote: FATAL: bad username 'bad/user'        \n\
                     remote: WARNING: syntax error, ignoring: 'QQ = x'\nFATAL: not of the remote\nremote: fine\n\
                     remote: Can't locate Foo.pm in @INC";
         for size in [1, 7, 4_096] {
@@ -214,7 +227,7 @@ mod tests {
             heard.end();
             assert_eq!(heard.fatal, ["FATAL: bad username 'bad/user'", "Can't locate Foo.pm in @INC"]);
             assert_eq!(heard.ignored, ["WARNING: syntax error, ignoring: 'QQ = x'"]);
-            assert_eq!(heard.warnings, ["WARNING: possible undeclared group '@a'"]);
+            assert_eq!((heard.warnings, heard.unknown_groups), (vec!["WARNING: so so".into()], vec!["@a".to_owned()]));
         }
     }
 
