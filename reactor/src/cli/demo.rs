@@ -73,6 +73,7 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
         held(&mut stage)?;
     }
     killed(&mut stage)?;
+    stage.until("the last reaction", |rows| rows.iter().all(|row| row.state.is_final() || !counts(row, git)))?;
     let right = tell(&stage, git)?;
     if args.keep {
         play(&dir);
@@ -157,7 +158,7 @@ fn killed(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// The summary; false if anything is not as it should be.
 fn tell(stage: &Stage, git: bool) -> anyhow::Result<bool> {
-    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| git || row.handler != "git").collect();
+    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| counts(row, git)).collect();
     let aliases = std::fs::read_to_string(stage.dir().join(site::ALIASES))?;
     let exact = (0..CROWD).filter(|n| {
         let line = format!("{}: {}", site::crowd_user(*n), site::crowd_address(*n));
@@ -207,6 +208,11 @@ fn count(rows: &[ReactionRow], state: State) -> usize {
 /// Not one of those that come beside the others: what is told to people, the ssh keys, and git access.
 fn is_plain(row: &ReactionRow) -> bool {
     !["notice", "hosts", "git"].contains(&&*row.handler)
+}
+
+/// Not one that waits for git, where there is none.
+fn counts(row: &ReactionRow, git: bool) -> bool {
+    git || row.handler != "git"
 }
 
 fn has(program: &str) -> bool {

@@ -17,6 +17,9 @@ pub const NEAR_WORDS_MAX: usize = 2;
 /// Rules whose topic only came near that are told, the nearest of them: sites have many rules with topics alike.
 pub const NEAR_RULES_MAX: usize = 5;
 
+/// The same where some rule's topic is the message's: then nobody asks why another system's rule is silent.
+const NEAR_COST_IF_ANY_MATCHES: usize = 100;
+
 /// What one rule says of one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
@@ -46,7 +49,8 @@ pub enum Verdict {
     TopicNear,
 }
 
-/// What every rule says whose topic matches, in the order of the rules; then those whose topic came near, the nearest first.
+/// What every rule says whose topic matches, in the order of the rules; then those whose topic came near, the nearest first
+/// (one word beside the message's, or two if no rule's topic matches).
 #[must_use]
 pub fn explain(rules: &Rules, message: &Message) -> Vec<Explanation> {
     let topic = message.topic.as_str();
@@ -59,6 +63,9 @@ pub fn explain(rules: &Rules, message: &Message) -> Vec<Explanation> {
         } else if let Some((cost, text)) = patterns(rule).iter().filter_map(|pattern| near(pattern, topic)).min() {
             close.push((cost, said(Verdict::TopicNear, format!("topic: {text}"))));
         }
+    }
+    if !all.is_empty() {
+        close.retain(|(cost, _)| *cost <= NEAR_COST_IF_ANY_MATCHES);
     }
     close.sort_by_key(|(cost, _)| *cost);
     all.extend(close.into_iter().take(NEAR_RULES_MAX).map(|(_, said)| said));
@@ -294,5 +301,18 @@ mod tests {
         let site = load_str("rules.yaml", &yaml, std::path::Path::new("/")).expect("a good site");
         let said = explain(&Rules::new(site.rules), &message("a.b.update", json!({})));
         assert_eq!((said.len(), &*said[0].rule), (NEAR_RULES_MAX, "typo"));
+    }
+
+    #[test]
+    fn where_a_topic_matches_only_one_word_beside_it_is_told() {
+        let yaml = "version: 1\nhandlers: { h: { exec: /bin/true } }\nrules:\n\
+                    - { name: two, do: h, on: a.b.x.y }\n- { name: one, do: h, on: a.b.c.x }\n- { name: it, do: h, on: a.b.c.d }\n";
+        let site = load_str("rules.yaml", yaml, std::path::Path::new("/")).expect("a good site");
+        let rules = Rules::new(site.rules);
+        let names = |topic: &str| -> Vec<String> {
+            explain(&rules, &message(topic, json!({}))).iter().map(|said| said.rule.to_string()).collect()
+        };
+        assert_eq!(names("a.b.c.d"), ["it", "one"]);
+        assert_eq!(names("a.b.x.d"), ["two", "it", "one"]);
     }
 }

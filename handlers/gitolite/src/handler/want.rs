@@ -81,8 +81,14 @@ impl Site {
         if scope.is_everything() {
             return self.everything().await;
         }
-        let (now, repo, account) =
-            tokio::try_join!(self.admin.look(), self.repo(scope.repo.as_ref()), self.account(scope))?;
+        let account = async { Ok(self.account(scope.user.as_ref(), scope.group.as_ref()).await) };
+        let (now, repo, account) = tokio::try_join!(self.admin.look(), self.repo(scope.repo.as_ref()), account)?;
+        let is_ours = scope.group.as_ref().map_or(Ok(true), |group| self.is_ours(&*now, group))?;
+        let account = match account {
+            // Of a group that is nobody's business here the accounts need not know anything.
+            Err(_) if !is_ours => self.account(scope.user.as_ref(), None).await?,
+            answer => answer?,
+        };
         let mut known = Known {
             wanted: Wanted::default(),
             now,
@@ -121,12 +127,20 @@ impl Site {
         Ok(Some((name.clone(), self.truth.repo(name).await?)))
     }
 
-    /// The account of the user in scope: in the group in scope or not, in a group whose keys are kept or not.
-    async fn account(&self, scope: &Scope) -> Result<Option<Account>, Failure> {
-        let Some(user) = &scope.user else { return Ok(None) };
-        let groups = scope.group.iter().chain(self.config.keys.iter().flatten());
-        let groups = groups.map(|group| group.as_str().to_owned()).collect();
+    /// The account of a user: in this group or not, in a group whose keys are kept or not. Where neither counts nobody is asked.
+    async fn account(&self, user: Option<&UserName>, group: Option<&GroupName>) -> Result<Option<Account>, Failure> {
+        let Some(user) = user else { return Ok(None) };
+        let groups = group.into_iter().chain(self.config.keys.iter().flatten());
+        let groups: BTreeSet<String> = groups.map(|group| group.as_str().to_owned()).collect();
+        if groups.is_empty() {
+            return Ok(None);
+        }
         self.accounts.user(user.as_str(), &groups).await
+    }
+
+    /// Whether a group counts here: rules or the configuration name it.
+    fn is_ours(&self, now: &dyn Look, group: &GroupName) -> Result<bool, Failure> {
+        Ok(self.config.groups.contains(group) || self.group_stands(now, group)?)
     }
 
     /// A group that rules or the configuration name: one member of it where the message says whom, or the whole.
@@ -136,11 +150,11 @@ impl Site {
         user: Option<(&UserName, Option<&Account>)>,
         known: &mut Known,
     ) -> Result<(), Failure> {
-        let stands = self.group_stands(&*known.now, group)?;
-        if !stands && !self.config.groups.contains(group) {
+        if !self.is_ours(&*known.now, group)? {
             known.notes.push(format!("group {group}: no repository's rules name it"));
             return Ok(());
         }
+        let stands = self.group_stands(&*known.now, group)?;
         let wanted = match user {
             Some((user, account)) if stands => {
                 let is_in = account.is_some_and(|account| account.groups.contains(group.as_str()));

@@ -68,27 +68,28 @@ pub fn git(stage: &mut Stage) -> anyhow::Result<()> {
         |row: &crate::journal::ReactionRow| row.rule.starts_with("project changed") && row.state == State::Done;
     show(&[stage.until_row("who was let in", is_let_in)?]);
     let commit = last_commit(&stage.dir().join(ADMIN))?;
-    ensure!(commit.lines().any(|line| line.starts_with('+') && line.contains("carol")), "not in the commit:\n{commit}");
-    out("   admin.git, its last commit:");
+    ensure!(commit.lines().any(|line| line.contains("{+carol+}")), "not in the commit:\n{commit}");
+    out("   admin.git, its last commit (`git show --word-diff`):");
     commit.lines().take(LINES_MAX).for_each(|line| out(&format!("      {}", super::super::print::cut(line, 110))));
     out("");
     Ok(())
 }
 
-/// The last commit: its message, and the lines that it changes in a rule file.
+/// The last commit: its message without the list of all changes, and the lines that it changes in a rule file.
 #[allow(clippy::disallowed_methods, reason = "looks at what a handler did; it is none")]
 fn last_commit(admin: &Path) -> anyhow::Result<String> {
     let shown = Command::new("git")
         .arg("--git-dir")
         .arg(admin)
-        .args(["show", "--no-color", "--no-ext-diff", "--unified=0", "--format=%B", "master", "--", RULES])
+        .args(["show", "--no-color", "--no-ext-diff", "--unified=0", "--word-diff=plain", "--format=%s%n%b", "master", "--", RULES])
         .stdin(Stdio::null())
         .output()
         .context("git can't be started")?;
     ensure!(shown.status.success(), "git show: {}", String::from_utf8_lossy(&shown.stderr));
     let text = String::from_utf8_lossy(&shown.stdout);
     let is_noise = |line: &&str| {
-        ["diff ", "index ", "--- ", "+++ ", "@@ "].iter().any(|noise| line.starts_with(noise)) || line.is_empty()
+        ["give ", "diff ", "index ", "--- ", "+++ ", "@@ "].iter().any(|noise| line.starts_with(noise)) || line.is_empty()
     };
-    Ok(text.lines().filter(|line| !is_noise(line)).collect::<Vec<_>>().join("\n"))
+    let subject = text.lines().take(1);
+    Ok(subject.chain(text.lines().skip(1).filter(|line| !is_noise(line))).collect::<Vec<_>>().join("\n"))
 }
