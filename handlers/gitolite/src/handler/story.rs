@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use handler_api::{Action, Change, Request};
 use serde_json::Value;
 
+use crate::admin::is_unfit;
+
 /// Messages that a commit names; further ones are counted.
 pub const MESSAGES_NAMED_MAX: usize = 20;
 /// Changes that a commit names; further ones are counted.
@@ -65,10 +67,10 @@ fn more(text: &mut String, all: usize, named: usize) {
     }
 }
 
-/// Somebody else's text as part of one line: nothing that ends it, nothing that a terminal would act on.
+/// Somebody else's text as part of one line: nothing that ends it, nothing that a terminal would act on or turn round.
 fn line(text: &str) -> String {
-    let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTED_CHARS_MAX).collect();
-    if text.chars().count() > QUOTED_CHARS_MAX {
+    let mut shown: String = text.chars().map(|c| if is_unfit(c) { ' ' } else { c }).take(QUOTED_CHARS_MAX).collect();
+    if text.chars().nth(QUOTED_CHARS_MAX).is_some() {
         shown.push('…');
     }
     shown
@@ -131,7 +133,7 @@ mod tests {
             "reactor": 1, "reaction": "01R", "rule": "package ACL changed", "key": "rpms/foo", "attempt": 1, "with": {},
             "messages": [{
                 "id": "2026-1", "topic": "org.example.prod.pkgdb.acl.update", "sent": "2026-11-21T10:00:00Z",
-                "signer": "pkgdb.example.org\nReactor: forged",
+                "signer": "pkgdb.example.org\nReactor: \u{202e}forged",
                 "body": {"username": "alice", "acl": {"fas_name": "group::perl-sig", "acl": "commit"}},
             }],
         }))
@@ -148,7 +150,7 @@ mod tests {
         assert_eq!(
             text,
             "give rpms/foo: commit: alice\n\nRule: package ACL changed\nMessage: 2026-1 org.example.prod.pkgdb.acl.update, \
-             sent 2026-11-21T10:00:00Z, signed by pkgdb.example.org Reactor: forged\nReactor: 01R\n"
+             sent 2026-11-21T10:00:00Z, signed by pkgdb.example.org Reactor:  forged\nReactor: 01R\n"
         );
     }
 
