@@ -1,6 +1,6 @@
 //! What is told of a plan: what waits for a person, and how it is put together if it is much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::{Action, Change};
 use serde_json::{Map, Value};
@@ -123,6 +123,12 @@ fn add(sum: &mut Sha256, path: &str, bytes: Option<&[u8]>) {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What each change is about. Not the index: it follows the others.
+pub(super) fn subjects(tellings: &[Told]) -> BTreeSet<String> {
+    let apart = tellings.iter().filter(|told| !matches!(told.of, Of::Single(_)));
+    apart.map(|told| told.change.target.clone()).collect()
 }
 
 /// The changes one by one; if they are too many for a plan, those about the same as one; if still, those of a shard.
