@@ -219,11 +219,13 @@ impl Sum {
         let after = format!("{come} come, {other} change, {go} go: sha256 {sha256}");
         let mut change = change(action, target, None, Some(after.into()));
         change.more.insert("sha256".to_owned(), sha256.into());
-        let why = self.hold.map(|why| match self.holds {
-            1 => why,
-            more => format!("{why}; and {} more", more - 1),
-        });
-        held(change, why)
+        let why = match (self.hold, self.holds) {
+            // The rule's guard counts this as one.
+            (None, _) => format!("{} changes told as one, so that no guard can count them", self.n),
+            (Some(why), 1) => why,
+            (Some(why), more) => format!("{why}; and {} more", more - 1),
+        };
+        held(change, Some(why))
     }
 }
 
