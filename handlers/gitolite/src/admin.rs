@@ -31,7 +31,7 @@ mod ssh;
 mod verdict;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,6 +43,7 @@ use handler_api::Failure;
 
 pub use self::objects::FILE_BYTES_MAX;
 pub use self::ssh::{CONNECT_SECONDS_MAX, KEEP_SECONDS};
+pub(crate) use self::verdict::is_unfit;
 
 use self::git::Git;
 use self::objects::Copy;
@@ -136,7 +137,8 @@ struct Fetched {
     fetches: u64,
     /// Whoever asked under a smaller number is answered by `last`.
     answers: u64,
-    last: Option<Arc<Snapshot>>,
+    /// A failure too: with a server that hangs, a hundred who wait must not each wait out its `timeout` in turn.
+    last: Option<Result<Arc<Snapshot>, Failure>>,
 }
 
 #[derive(Debug, Default)]
@@ -242,12 +244,29 @@ impl Inner {
         }
     }
 
+    async fn new_place(&self) -> Result<Arc<Place>, Failure> {
+        let remote = self.remote.clone();
+        let make = move || {
+            let copy = Copy::new()?;
+            Ok(Arc::new(Place { git: Git::new(&remote, &copy)?, copy }))
+        };
+        queue::blocking(make).await
+    }
+
+    async fn fetch_into(&self, place: &Arc<Place>) -> Result<Arc<Snapshot>, Failure> {
+        place.git.fetch().await?;
+        let place = Arc::clone(place);
+        let snapshot = queue::blocking(move || Snapshot::of(place)).await?;
+        *lock(&self.known) = Some(snapshot.clone());
+        Ok(Arc::new(snapshot))
+    }
+
     /// Fetches. Those who ask while a fetch runs share the next one.
     async fn fetch(&self) -> Result<Arc<Snapshot>, Failure> {
         let number = self.asked.fetch_add(1, Ordering::SeqCst);
         let mut fetched = self.fetched.lock().await;
         if let Some(last) = fetched.last.as_ref().filter(|_| number < fetched.answers) {
-            return Ok(Arc::clone(last));
+            return last.clone();
         }
         let answers = self.asked.load(Ordering::SeqCst);
         // Whoever is dropped in the middle of a fetch drops the copy too: git's locks would stay in it.
@@ -255,25 +274,17 @@ impl Inner {
         let place = match place {
             Some(place) => place,
             None => {
-                let remote = self.remote.clone();
                 fetched.fetches = 0;
-                queue::blocking(move || {
-                    let copy = Copy::new()?;
-                    Ok(Arc::new(Place { git: Git::new(&remote, &copy)?, copy }))
-                })
-                .await?
+                self.new_place().await?
             }
         };
         fetched.fetches += 1;
-        let ended = place.git.fetch().await;
-        fetched.place = Some(Arc::clone(&place));
-        ended?;
-        let snapshot = queue::blocking(move || Snapshot::of(place)).await?;
-        *lock(&self.known) = Some(snapshot.clone());
-        let snapshot = Arc::new(snapshot);
+        let ended = self.fetch_into(&place).await;
+        // One that fails is made anew: it may be the copy (a cleaner of /tmp took half of it), and costs little if not.
+        fetched.place = ended.is_ok().then_some(place);
         fetched.answers = answers;
-        fetched.last = Some(Arc::clone(&snapshot));
-        Ok(snapshot)
+        fetched.last = Some(ended.clone());
+        ended
     }
 }
 

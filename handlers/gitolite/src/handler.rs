@@ -2,6 +2,7 @@
 
 mod story;
 mod want;
+mod written;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use handler_api::{Action, Change, Describe, Done, Failure, Handler, ParamType, P
 use serde_json::{Map, Value};
 
 use self::want::{Known, Scope};
+use self::written::Written;
 use crate::admin::{Admin, Job};
 use crate::config::Config;
 use crate::layout::Membership;
@@ -42,6 +44,7 @@ struct Site {
     admin: Admin,
     /// What was asked for a plan, by reaction, the oldest first.
     kept: Mutex<VecDeque<(String, Arc<Known>)>>,
+    written: Arc<Mutex<Written>>,
 }
 
 impl Gitolite {
@@ -64,6 +67,7 @@ impl Gitolite {
             admin: Admin::new(config.admin.clone()),
             config,
             kept: Mutex::default(),
+            written: Arc::default(),
         });
         *held = Some(Arc::clone(&site));
         Ok(site)
@@ -96,7 +100,7 @@ impl Handler for Gitolite {
         if known.about_rules && !site.admin.is_compiled(&known.now)? {
             changes.push(compile_again());
         }
-        site.keep(&request.reaction, known);
+        site.keep(&request.reaction, (!changes.is_empty()).then_some(known));
         Ok(Plan { changes, notes: few(notes) })
     }
 
@@ -140,17 +144,23 @@ impl Site {
     async fn push(&self, request: &Request, known: &Arc<Known>, expected: &[Change]) -> Result<(), Failure> {
         let message = story::message(request, expected);
         let (known, expected, membership) = (Arc::clone(known), expected.to_vec(), self.config.membership);
+        let (written, reaction) = (Arc::clone(&self.written), request.reaction.clone());
         let edits = move |now: &crate::admin::Snapshot| {
             let planned = plan::plan(&known.wanted, now, membership, &known.told)?;
-            if are_the_same(&planned.changes, &expected) { Ok(planned.edits) } else { Err(world_moved()) }
+            let is_right = are_the_same(&planned.changes, &expected)
+                && lock(&written).may_write(&reaction, known.began, &planned.subjects);
+            if is_right { Ok(planned.edits) } else { Err(world_moved()) }
         };
         self.admin.push(Job { edits: Box::new(edits), message }).await
     }
 
-    fn keep(&self, reaction: &str, known: Arc<Known>) {
+    /// Keeps what an apply will want; `None` = there is nothing to apply.
+    fn keep(&self, reaction: &str, known: Option<Arc<Known>>) {
         let mut kept = lock(&self.kept);
-        kept.retain(|(id, _)| id != reaction);
-        kept.push_back((reaction.to_owned(), known));
+        // All of a large site is 100 MB: only the latest such is kept, since many may be held or planned only.
+        let is_all = known.as_ref().is_some_and(|known| known.wanted.everything.is_some());
+        kept.retain(|(id, other)| id != reaction && !(is_all && other.wanted.everything.is_some()));
+        kept.extend(known.map(|known| (reaction.to_owned(), known)));
         if kept.len() > PLANS_KEPT_MAX {
             kept.pop_front();
         }
@@ -164,7 +174,10 @@ impl Site {
 
     async fn ask(&self, request: &Request) -> Result<Arc<Known>, Failure> {
         let scope = Scope::read(&request.with)?;
+        let began = lock(&self.written).now();
         let mut known = self.known(&scope).await?;
+        known.began = began;
+        known.wanted.groups_meant = self.config.groups.clone();
         known.told = story::told(request);
         Ok(Arc::new(known))
     }
@@ -216,6 +229,9 @@ fn few(notes: Vec<String>) -> Vec<String> {
     }
     notes
 }
+
+#[cfg(test)]
+mod tests;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

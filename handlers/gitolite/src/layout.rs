@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `repo`, `namespace`, `name` | `rpms/foo`, `rpms`, `foo` |
 //! | `fork`, `pull_requests_only` | true or false |
+//! | `explicit` | true or false: the source names every group that may commit, so a template adds none (pkgdb) |
 //! | `commit` | who may commit, for the right side of a rule |
 //! | `any` | who may commit to the repository or to a branch with people of its own |
 //! | `branches` | each with `name`; `ref` (the name as a pattern: `epel10\.1`); `own` (it has people of its own); `commit` (those, or else the repository's) |
@@ -48,6 +49,8 @@ pub const FEDORA: &str = include_str!("fedora.hbs");
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 /// Most that a template may make of one repository, in bytes.
 pub const RENDERED_BYTES_MAX: usize = 1024 * 1024;
+/// Most that the values for one repository may be, in bytes: its people count again for each branch.
+pub const VALUES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most lines that a template may make of one repository.
 pub const RENDERED_LINES_MAX: usize = 10_000;
 
@@ -117,6 +120,10 @@ impl Layout {
     /// A permanent failure: the template names a value that is not there, or made a line that gitolite would not take;
     /// the line is named and shown.
     pub fn render(&self, name: &RepoName, repo: &Repo, membership: Membership) -> Result<Rendered, Failure> {
+        if values::bytes(repo, membership) > VALUES_BYTES_MAX {
+            let why = format!("{name} has so many people and branches that its rules have more than {RENDERED_BYTES_MAX} bytes");
+            return Err(self.wrong(None, &why));
+        }
         let values::Values { context, lists } = values::of(name, repo, membership);
         let body = self.fill(name, &context)?;
         let lines: Vec<&str> = body.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
@@ -190,7 +197,7 @@ impl Layout {
 }
 
 /// For whoever mends a template.
-const HINT: &str = "mend the template, then `reactor check`; its values are repo, namespace, name, fork, \
+const HINT: &str = "mend the template, then `reactor check`; its values are repo, namespace, name, fork, explicit, \
                     pull_requests_only, commit, any, branches (name, ref, own, commit), deploy_keys (name, write), nobody";
 
 fn at(name: &str, line: Option<usize>, why: &str) -> String {

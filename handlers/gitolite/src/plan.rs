@@ -2,11 +2,13 @@
 //!
 //! * [`rules`]: the rules of a repository, compared rule by rule
 //! * [`people`]: groups, lists and keys, compared name by name
+//! * [`hand`]: what people wrote themselves, where a name of the truth would mean the same
 //! * [`index`]: the index of the branch `members` follows groups, lists and keys: an edit of one of these edits the index
 //!   of exactly those who come or go
 //! * [`sweep`]: all of the site: what else stands in our files
 //! * [`tell`]: what of it waits for a person, and how it is told if it is much
 
+mod hand;
 mod index;
 mod people;
 mod rules;
@@ -22,6 +24,7 @@ use crate::files::{Branch, Edits};
 use crate::layout::{Membership, Rendered};
 use crate::names::{GroupName, RepoName, UserName};
 
+use self::hand::ByHand;
 use self::index::Index;
 use self::tell::{Of, Told};
 
@@ -67,6 +70,8 @@ pub struct Wanted {
     pub groups: BTreeMap<GroupName, Group>,
     /// Groups of which nothing certain is known: they stay as they are, also when all of the site is meant.
     pub groups_left_alone: BTreeSet<GroupName>,
+    /// Groups that the configuration names, whatever people wrote about groups of that name themselves.
+    pub groups_meant: BTreeSet<GroupName>,
     /// The keys of users; none = the user gets in with no key.
     pub keys: BTreeMap<UserName, Vec<Key>>,
     /// All of the site: whatever else stands in our files goes, but for these repositories, which stay as they are.
@@ -82,6 +87,8 @@ pub struct Planned {
     pub changes: Vec<Change>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// The targets of all changes, also of those that `changes` tells together.
+    pub subjects: BTreeSet<String>,
 }
 
 /// Compares. `told` = every name that the messages speak of (users and groups, a group without its `@`): who loses access
@@ -99,6 +106,8 @@ pub fn plan(
         now,
         membership,
         told,
+        meant: &wanted.groups_meant,
+        by_hand: None,
         edits: Edits::new(),
         tellings: Vec::new(),
         notes: Vec::new(),
@@ -120,8 +129,9 @@ pub fn plan(
         work.index()?;
     }
     work.shared_keys(&wanted.keys);
+    let subjects = tell::subjects(&work.tellings);
     let changes = tell::in_bounds(work.tellings, &work.edits);
-    Ok(Planned { edits: work.edits, changes, notes: few(work.notes) })
+    Ok(Planned { edits: work.edits, changes, notes: few(work.notes), subjects })
 }
 
 /// A plan in the making.
@@ -129,6 +139,9 @@ struct Work<'a> {
     now: &'a dyn Look,
     membership: Membership,
     told: &'a BTreeSet<String>,
+    meant: &'a BTreeSet<GroupName>,
+    /// Read when it is needed: it is a look at the whole of gitolite's configuration.
+    by_hand: Option<ByHand>,
     edits: Edits,
     tellings: Vec<Told>,
     notes: Vec<String>,

@@ -65,6 +65,8 @@ pub struct Repo {
     pub pull_requests_only: bool,
     /// Somebody's fork.
     pub fork: bool,
+    /// The source names every group that may commit, such as provenpackager (pkgdb): what is not named there may not.
+    pub explicit: bool,
     /// Deploy keys: the user's name for gitolite, and whether it may write.
     pub deploy_keys: BTreeMap<UserName, bool>,
 }

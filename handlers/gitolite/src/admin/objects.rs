@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use git2::{ObjectType, Oid, Repository, RepositoryInitOptions, Signature, Tree, TreeWalkMode, TreeWalkResult};
@@ -25,6 +26,8 @@ const DIR_MODE: i32 = 0o040_000;
 /// The copy. Removed when nobody holds it any more.
 pub(super) struct Copy {
     repo: Mutex<Repository>,
+    /// Something could not be read or written in it: it is made anew.
+    broken: AtomicBool,
     dir: TempDir,
 }
 
@@ -58,7 +61,7 @@ impl Copy {
             config.set_str("core.fsync", "none")
         };
         set().map_err(|error| failed("its configuration", &error))?;
-        Ok(Self { repo: Mutex::new(repo), dir })
+        Ok(Self { repo: Mutex::new(repo), broken: AtomicBool::new(false), dir })
     }
 
     /// Our directory.
@@ -74,12 +77,20 @@ impl Copy {
     /// Whether git can work in it: nobody took it away, and no fetch was killed in it.
     pub fn is_whole(&self) -> bool {
         let dir = self.git_dir();
-        dir.join("HEAD").exists() && !["shallow.lock", "packed-refs.lock"].iter().any(|lock| dir.join(lock).exists())
+        !self.broken.load(Ordering::SeqCst)
+            && dir.join("HEAD").exists()
+            && !["shallow.lock", "packed-refs.lock"].iter().any(|lock| dir.join(lock).exists())
     }
 
     fn with<T>(&self, what: &str, work: impl FnOnce(&Repository) -> Result<T, git2::Error>) -> Result<T, Failure> {
         let repo = self.repo.lock().unwrap_or_else(PoisonError::into_inner);
-        work(&repo).map_err(|error| failed(what, &error))
+        work(&repo).map_err(|error| {
+            // Without a class it is what we say ourselves of what stands in the admin repository.
+            if error.class() != git2::ErrorClass::None {
+                self.broken.store(true, Ordering::SeqCst);
+            }
+            failed(what, &error)
+        })
     }
 
     /// What a ref of ours points to.

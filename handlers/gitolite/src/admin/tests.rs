@@ -1,6 +1,7 @@
 //! Against local bare repositories, with hooks that do what gitolite's do: say FATAL after the branch has moved, take their
 //! time, count.
 
+mod copies;
 mod lanes;
 mod refusals;
 
@@ -18,7 +19,7 @@ use super::*;
 const PATIENCE: usize = 3_000;
 
 /// A remote with a `master`.
-struct Site {
+pub(crate) struct Site {
     dir: TempDir,
 }
 
@@ -42,7 +43,7 @@ exit 0
 "#;
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let site = Self { dir: tempfile::tempdir().unwrap() };
         let mut how = RepositoryInitOptions::new();
         let repo = Repository::init_opts(site.path(), how.bare(true).external_template(false)).unwrap();
@@ -57,7 +58,7 @@ impl Site {
         site
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("admin.git")
     }
 
@@ -66,7 +67,7 @@ impl Site {
     }
 
     /// Somebody else's commit on `master`.
-    fn by_hand(&self, path: &str, text: &str, message: &str) -> Oid {
+    pub(crate) fn by_hand(&self, path: &str, text: &str, message: &str) -> Oid {
         let repo = self.repo();
         let parent = repo.find_reference("refs/heads/master").ok().map(|tip| tip.peel_to_commit().unwrap());
         let blob = repo.blob(text.as_bytes()).unwrap();
@@ -97,7 +98,7 @@ impl Site {
         walk.map(|id| repo.find_commit(id.unwrap()).unwrap().summary().unwrap().unwrap().to_owned()).collect()
     }
 
-    fn file(&self, branch: &str, path: &str) -> Option<String> {
+    pub(crate) fn file(&self, branch: &str, path: &str) -> Option<String> {
         let repo = self.repo();
         let tree = repo.find_reference(&format!("refs/heads/{branch}")).unwrap().peel_to_tree().unwrap();
         let entry = tree.get_path(Path::new(path)).ok()?;

@@ -79,12 +79,14 @@ fn is_fatal(line: &str) -> bool {
     FATAL.iter().any(|word| line.contains(word)) || (line.starts_with("bad ") && line.ends_with('\''))
 }
 
+/// What has no place in a line: it would end it, or a terminal would act on it, turn it round or show nothing.
+pub(crate) fn is_unfit(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
+}
+
 /// Without what has no place in a line.
 pub(super) fn clean(text: &str) -> String {
-    let unfit = |c: &char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
-    };
-    text.chars().filter(|c| !unfit(c)).collect()
+    text.chars().filter(|c| !is_unfit(*c)).collect()
 }
 
 /// A line that gitolite does not take.

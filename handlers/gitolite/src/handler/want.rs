@@ -30,6 +30,9 @@ pub const MADE_BY_AT_ONCE: usize = 8;
 /// Of how many repositories that a reconcile does not find any more it is asked once more; further ones stay as they are.
 pub const GONE_ASKED_MAX: usize = 500;
 
+/// How many of these questions may fail until no more are asked: each can take as long as the source's `timeout`.
+const GONE_FAILURES_MAX: usize = 5;
+
 /// What a request is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scope {
@@ -48,6 +51,8 @@ pub(super) struct Known {
     pub notes: Vec<String>,
     /// Whether rules are in it, and so whether gitolite must have compiled.
     pub about_rules: bool,
+    /// Where the count of writings was before anybody was asked ([`super::written`]).
+    pub began: u64,
 }
 
 impl Scope {
@@ -73,7 +78,7 @@ impl Scope {
 }
 
 impl Site {
-    /// Asks for all that a request is about. `told` is left empty.
+    /// Asks for all that a request is about. `told` and `began` are left empty.
     ///
     /// # Errors
     /// Whatever is not a certain answer.
@@ -95,6 +100,7 @@ impl Site {
             told: BTreeSet::new(),
             notes: Vec::new(),
             about_rules: scope.repo.is_some(),
+            began: 0,
         };
         if let Some(group) = &scope.group {
             self.group(group, scope.user.as_ref().map(|user| (user, account.as_ref())), &mut known).await?;
@@ -235,7 +241,7 @@ impl Site {
     async fn everything(&self) -> Result<Known, Failure> {
         let (now, all, people) = tokio::try_join!(self.admin.look(), self.truth.all(), self.key_holders())?;
         let All { repos, left_alone, notes } = all;
-        let mut known = Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true };
+        let mut known = Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true, began: 0 };
         known.notes.extend(left_alone.iter().map(|(name, why)| format!("{name}: left as it is: {why}")));
         let mut left_alone: BTreeSet<RepoName> = left_alone.into_keys().collect();
         let layout = read_template(self.config.template.as_deref())?;
@@ -291,8 +297,11 @@ impl Site {
     ) {
         let missing = |name: &&RepoName| !known.wanted.repos.contains_key(*name) && !left_alone.contains(*name);
         let missing: Vec<RepoName> = standing.iter().filter(missing).cloned().collect();
+        let mut failures = 0;
         for (at, name) in missing.into_iter().enumerate() {
-            let asked = if at < GONE_ASKED_MAX {
+            let asked = if failures >= GONE_FAILURES_MAX {
+                Err(Failure::retry("not listed any more, and the source did not answer about others: not asked about"))
+            } else if at < GONE_ASKED_MAX {
                 self.truth.repo(&name).await
             } else {
                 Err(Failure::retry(format!(
@@ -310,6 +319,7 @@ impl Site {
             match wanted {
                 Ok(wanted) => drop(known.wanted.repos.insert(name, wanted)),
                 Err(failure) => {
+                    failures += usize::from(matches!(failure, Failure::Retry { .. }));
                     known.notes.push(format!("{name}: left as it is: {failure}"));
                     left_alone.insert(name);
                 }

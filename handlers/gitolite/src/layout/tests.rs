@@ -315,3 +315,26 @@ proptest! {
         prop_assert_eq!(rules(Membership::Asked), rules(Membership::Compiled));
     }
 }
+
+#[test]
+fn where_the_source_names_every_group_the_template_adds_none() {
+    for membership in [Membership::Compiled, Membership::Asked] {
+        let truth = Repo { explicit: true, ..package() };
+        let text = render(FEDORA, "rpms/foo", &truth, membership).text;
+        assert!(text.contains("RWC  f41$ = ") && !text.contains("provenpackager"), "{text}");
+        let named = Repo { commit: people("alice @provenpackager"), ..truth };
+        let text = render(FEDORA, "rpms/foo", &named, Membership::Compiled).text;
+        assert!(text.contains("    RWC  f41$ = alice @provenpackager\n"), "{text}");
+    }
+}
+
+#[test]
+fn many_people_on_many_branches_are_refused_before_they_fill_the_memory() {
+    let users = (0..5_000).map(|n| UserName::parse(&format!("{}{n}", "u".repeat(60))).unwrap()).collect();
+    let branches = (0..5_000).map(|n| (branch(&format!("b{n}")), None)).collect();
+    let truth = Repo { commit: People { users, ..People::default() }, branches, ..Repo::default() };
+    let layout = Layout::read("x.hbs", SIMPLE).unwrap();
+    let failure = layout.render(&repo("rpms/foo"), &truth, Membership::Compiled).unwrap_err();
+    assert!(failure.message().contains("so many people and branches"), "{failure}");
+    assert!(layout.render(&repo("rpms/foo"), &truth, Membership::Asked).is_ok(), "a list's name is short");
+}

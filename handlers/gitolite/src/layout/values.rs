@@ -48,6 +48,7 @@ pub(super) fn of(name: &RepoName, repo: &Repo, membership: Membership) -> Values
         "namespace": name.namespace(),
         "name": name.base(),
         "fork": repo.fork,
+        "explicit": repo.explicit,
         "pull_requests_only": repo.pull_requests_only,
         "commit": commit,
         "any": any,
@@ -56,6 +57,19 @@ pub(super) fn of(name: &RepoName, repo: &Repo, membership: Membership) -> Values
         "nobody": nobody,
     });
     Values { context, lists }
+}
+
+/// How large the values are, about, before they are made: whoever may push can make branches.
+pub(super) fn bytes(repo: &Repo, membership: Membership) -> usize {
+    let of = |people: &People| {
+        let users = people.users.iter().map(|user| user.as_str().len() + 1);
+        users.chain(people.groups.iter().map(|group| group.as_str().len() + 2)).sum::<usize>()
+    };
+    let all = match membership {
+        Membership::Compiled => of(&repo.commit),
+        Membership::Asked => 0,
+    };
+    repo.branches.values().map(|own| own.as_ref().map_or(all, of)).fold(all, usize::saturating_add)
 }
 
 /// Whoever may commit somewhere.

@@ -44,8 +44,10 @@ impl Work<'_> {
         let of = Of::Group(name.clone());
         let target = |what: &str| format!("group {name}: {what}");
         let mut tellings = Vec::new();
+        let is_new = before.is_none() && !new.is_empty();
+        let why = if is_new { self.new_group_waits(name)? } else { None };
         for user in new.difference(&old.found) {
-            tellings.push(change(Action::Create, target(user.as_str()), None, None));
+            tellings.push(held(change(Action::Create, target(user.as_str()), None, None), why.clone()));
             self.index.comes(files::asked_in(&Member::User(user.clone())), name.to_string());
         }
         for user in old.found.difference(&new) {
@@ -190,7 +192,13 @@ impl Work<'_> {
             old.extend(read.found);
             odd += read.odd;
         }
-        let tellings = self.compare_keys(user, &old, &new);
+        let mut tellings = self.compare_keys(user, &old, &new);
+        if tellings.iter().any(|change| change.action == Action::Create)
+            && let Some(why) = self.new_key_waits(user)?
+        {
+            let come = tellings.iter_mut().filter(|change| change.action == Action::Create);
+            come.for_each(|change| change.hold = Some(why.clone()));
+        }
         self.key_index(user, &old, &new);
         self.files(&Of::Keys(user.clone()), files, odd, &format!("lines of the keys of {user}"), tellings);
         Ok(())

@@ -46,11 +46,14 @@ impl Work<'_> {
             }
             (Some(before), Some(after)) => self.compare(name, before, after, wanted)?,
             (None, _) => {
-                let new = read(name, wanted)?;
+                let (new, from) = (read(name, wanted)?, self.tellings.len());
                 new.rules.iter().for_each(|rule| self.comes(&of, rule, false));
                 if new.rules.is_empty() {
                     let target = format!("{name}: rules");
                     self.tell(of, change(Action::Create, target, None, Some(shown(wanted.as_bytes()))));
+                }
+                if let Some(why) = self.new_repo_waits(name)? {
+                    self.hold_from(from, &why);
                 }
             }
         }
@@ -85,10 +88,18 @@ impl Work<'_> {
                 if *n > 0 { self.comes(&of, rule, true) } else { self.goes(&of, rule) }
             }
         }
-        if !differ || old.options != new.options || common(&old, &counts, -1) != common(&new, &counts, 1) {
-            self.tell(of, whole);
+        let moved = common(&old, &counts, -1) != common(&new, &counts, 1);
+        if !differ || moved || old.options != new.options {
+            self.tell(of, held(whole, why_whole_waits(&old, &new, moved)));
         }
         Ok(())
+    }
+
+    /// What was told from this place on waits.
+    fn hold_from(&mut self, from: usize, why: &str) {
+        for told in self.tellings.iter_mut().skip(from) {
+            told.change.hold.get_or_insert_with(|| why.to_owned());
+        }
     }
 
     /// A new rule. In a section that stands there already, a new denial takes access away.
@@ -109,6 +120,16 @@ impl Work<'_> {
         let why = self.waits(&rule.who);
         self.tell(of.clone(), held(change(Action::Delete, words(rule), None, None), why));
     }
+}
+
+/// Why it waits that the same rules stand in another order, or under other options. The first rule that matches decides, so a
+/// denial that moves takes access away, or gives it; so does `option deny-rules`.
+fn why_whole_waits(old: &Section, new: &Section, moved: bool) -> Option<String> {
+    let denies = |section: &Section| section.rules.iter().any(|rule| rule.permission == "-");
+    if moved && (denies(old) || denies(new)) {
+        return Some("its denials count in another order: who gains or loses access is not told name by name".to_owned());
+    }
+    (old.options != new.options).then(|| "other options: what they give or take is not told name by name".to_owned())
 }
 
 /// Reads what is to be written. The layout has read it already: this is for whoever gives something else.

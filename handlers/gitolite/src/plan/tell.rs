@@ -1,6 +1,6 @@
 //! What is told of a plan: what waits for a person, and how it is put together if it is much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::{Action, Change};
 use serde_json::{Map, Value};
@@ -125,6 +125,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What each change is about. Not the index: it follows the others.
+pub(super) fn subjects(tellings: &[Told]) -> BTreeSet<String> {
+    let apart = tellings.iter().filter(|told| !matches!(told.of, Of::Single(_)));
+    apart.map(|told| told.change.target.clone()).collect()
+}
+
 /// The changes one by one; if they are too many for a plan, those about the same as one; if still, those of a shard.
 pub(super) fn in_bounds(tellings: Vec<Told>, edits: &Edits) -> Vec<Change> {
     if fits(tellings.iter().map(|told| &told.change)) {
@@ -213,11 +219,13 @@ impl Sum {
         let after = format!("{come} come, {other} change, {go} go: sha256 {sha256}");
         let mut change = change(action, target, None, Some(after.into()));
         change.more.insert("sha256".to_owned(), sha256.into());
-        let why = self.hold.map(|why| match self.holds {
-            1 => why,
-            more => format!("{why}; and {} more", more - 1),
-        });
-        held(change, why)
+        let why = match (self.hold, self.holds) {
+            // The rule's guard counts this as one.
+            (None, _) => format!("{} changes told as one, so that no guard can count them", self.n),
+            (Some(why), 1) => why,
+            (Some(why), more) => format!("{why}; and {} more", more - 1),
+        };
+        held(change, Some(why))
     }
 }
 

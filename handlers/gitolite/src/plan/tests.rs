@@ -1,3 +1,4 @@
+mod hand;
 mod keys;
 mod much;
 mod props;
@@ -214,16 +215,23 @@ fn order_comments_and_options_are_one_change() {
     let rules = |rules: &[&str]| of_repo("rpms/foo", rules, &[]);
     make(&mut files, &rules(&["RW f41 = alice", "- f41 = bob", "RW = bob"]), Compiled, &["x"]);
     let planned = make(&mut files, &rules(&["- f41 = bob", "RW f41 = alice", "RW = bob"]), Compiled, &["x"]);
-    assert_eq!(words(&planned), ["update rpms/foo: rules"]);
+    let why = "its denials count in another order: who gains or loses access is not told name by name";
+    assert_eq!(words(&planned), [format!("update rpms/foo: rules ! {why}")]);
     let before = planned.changes[0].before.as_ref().and_then(Value::as_str).unwrap();
     assert!(before.starts_with("# rpms/foo\nrepo rpms/foo\n    RW f41 = alice\n"), "{before}");
     // The order of what stays counts also where something comes.
     let planned = make(&mut files, &rules(&["RW f41 = alice", "- f41 = bob", "RW = bob carol"]), Compiled, &["x"]);
-    assert_eq!(words(&planned), ["create rpms/foo: RW: carol", "update rpms/foo: rules"]);
+    assert_eq!(words(&planned), ["create rpms/foo: RW: carol".to_owned(), format!("update rpms/foo: rules ! {why}")]);
     let planned = make(&mut files, &rules(&["RW f41 = alice", "- f41 = bob", "RW = bob"]), Compiled, &["carol"]);
     assert_eq!(words(&planned), ["delete rpms/foo: RW: carol"]);
     let with_option = rules(&["RW f41 = alice", "- f41 = bob", "RW = bob", "option deny-rules = 1"]);
-    assert_eq!(words(&make(&mut files, &with_option, Compiled, &["x"])), ["update rpms/foo: rules"]);
+    let why = "other options: what they give or take is not told name by name";
+    let planned = make(&mut files, &with_option, Compiled, &["x"]);
+    assert_eq!(words(&planned), [format!("update rpms/foo: rules ! {why}")]);
+    // Where nothing is denied the order counts for nothing, and nobody is asked.
+    make(&mut files, &rules(&["RW f41 = alice", "RW f42 = bob"]), Compiled, &["bob", "alice", "carol", "all"]);
+    let planned = make(&mut files, &rules(&["RW f42 = bob", "RW f41 = alice"]), Compiled, &["x"]);
+    assert_eq!(words(&planned), ["update rpms/foo: rules"]);
 }
 
 #[test]

@@ -229,6 +229,7 @@ impl<N: Placed> RawRepo<N> {
             branches: self.branches.0.into_iter().map(|(name, people)| (name.name(), people.map(|p| p.0))).collect(),
             pull_requests_only: self.pull_requests_only,
             fork: self.fork,
+            explicit: false,
             deploy_keys: self
                 .deploy_keys
                 .0

@@ -39,6 +39,7 @@ pub(super) struct Entry {
     pub branches: Vec<(Name, Option<Names>)>,
     pub pull_requests_only: bool,
     pub fork: bool,
+    pub explicit: bool,
     pub deploy_keys: Vec<(Name, bool)>,
 }
 
@@ -112,6 +113,7 @@ impl Entry {
             commit: self.commit.checked(place)?,
             pull_requests_only: self.pull_requests_only,
             fork: self.fork,
+            explicit: self.explicit,
             ..Repo::default()
         };
         for (name, people) in &self.branches {

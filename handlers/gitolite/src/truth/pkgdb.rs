@@ -143,7 +143,7 @@ impl Pkgdb {
     }
 
     fn checked(&self, package: Package, place: &Place<'_>) -> Result<Repo, String> {
-        let mut entry = Entry::default();
+        let mut entry = Entry { explicit: true, ..Entry::default() };
         for (branch, Branch { commit: acl }) in package {
             if branch == MAIN_BRANCH {
                 entry.commit = self.names(&acl);

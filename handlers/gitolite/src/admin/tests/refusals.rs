@@ -81,6 +81,21 @@ async fn what_was_broken_before_is_not_said_to_be_ours() {
 }
 
 #[tokio::test]
+async fn what_people_broke_does_not_take_back_what_was_done_since_the_mark() {
+    let site = Site::new();
+    let admin = site.admin();
+    admin.push(conf("a", "repo a\n")).await.unwrap();
+    until("the mark", || site.tip("refs/reactor/compiled") == site.tip("refs/heads/master")).await;
+    // Somebody breaks their part; upon it stands a commit of ours that could not be marked.
+    site.by_hand("conf/gitolite.conf", "repo gitolite-admin\n    R = BAD/x\n", "broken by hand");
+    site.by_hand("conf/reactor/repos/a.conf", "repo a\n    R = bob\n", "a\n\nReactor: not marked\n");
+    let next = site.admin();
+    let failure = next.compile("compile again".into()).await.unwrap_err();
+    assert!(failure.message().contains("was broken before: conf/gitolite.conf:2: R = BAD/x"), "{failure}");
+    assert_eq!(site.file("master", "conf/reactor/repos/a.conf").unwrap(), "repo a\n    R = bob\n");
+}
+
+#[tokio::test]
 async fn killed_before_it_was_put_back_it_is_put_back_by_the_next_compile() {
     let site = Site::new();
     let admin = site.admin();

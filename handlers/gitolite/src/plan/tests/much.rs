@@ -27,7 +27,7 @@ fn many_changes_are_told_by_file_and_more_by_shard() {
     let mut files = Files::default();
     let planned = make(&mut files, &site(700, &["alice", "bob"]), Asked, &[]);
     assert_eq!(planned.changes.len(), 1_400);
-    assert_eq!(words(&planned)[0], "create rpms/p0: 2 rules");
+    assert!(words(&planned)[0].starts_with("create rpms/p0: 2 rules ! "), "{:?}", words(&planned)[0]);
     assert!(planned.changes.iter().all(|change| change.more["sha256"].as_str().is_some_and(|sum| sum.len() == 64)));
 
     let planned = make(&mut files, &site(3_000, &["alice", "bob"]), Asked, &[]);
@@ -35,7 +35,8 @@ fn many_changes_are_told_by_file_and_more_by_shard() {
     assert!(words(&planned)[0].starts_with("create lists of repositories 00: "), "{:?}", words(&planned)[0]);
 
     let planned = make(&mut files, &site(3_000, &["alice", "carol"]), Asked, &["bob"]);
-    assert!(planned.changes.iter().all(|change| change.action == Action::Delete && (change).hold.as_deref().is_none()));
+    assert!(planned.changes.iter().all(|change| change.action == Action::Delete));
+    assert!(planned.changes.iter().all(|change| !change.hold.as_deref().unwrap_or_default().contains("no message")));
     let planned = make(&mut files, &site(3_000, &["carol"]), Asked, &["bob"]);
     assert!(
         planned
@@ -59,6 +60,17 @@ fn an_approval_of_many_changes_is_for_their_content() {
     assert!(lists(&one) > 1);
     let both = one.iter().filter(|a| other.iter().any(|b| is_same(a, b))).all(|a| a.target.starts_with("repositories"));
     assert!(both, "the rules are the same, the lists are not");
+}
+
+#[test]
+fn what_a_guard_cant_count_waits_for_a_person() {
+    let many = |n: usize| (0..n).map(|n| user(&format!("u{n}"))).collect::<BTreeSet<_>>();
+    let plan_of = |n| plan(&of_group("g", Group::Whole(many(n))), &Files::default(), Asked, &told(&["g"])).unwrap();
+    let planned = plan_of(PLAN_CHANGES_MAX);
+    assert!(planned.changes.len() == PLAN_CHANGES_MAX && planned.changes.iter().all(|change| change.hold.is_none()));
+    let n = PLAN_CHANGES_MAX + 1;
+    let why = format!("{n} changes told as one, so that no guard can count them");
+    assert_eq!(words(&plan_of(n)), [format!("create group g: {n} members ! {why}")]);
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn a_wanted() -> impl Strategy<Value = Wanted> {
             groups: groups.into_iter().flatten().collect(),
             groups_left_alone: groups_left.into_iter().map(group).collect(),
             keys: keys.into_iter().flatten().collect(),
+            groups_meant: BTreeSet::new(),
         }
     })
 }
