@@ -18,7 +18,7 @@ use super::words::{Block, SITE, Shape};
 use handler_api::units::parse_duration;
 
 /// Words with which the files of the built-in handlers begin (hosts, accounts); no site has them.
-const OF_OTHER_FILES: [&str; 2] = ["groups", "users"];
+const OF_OTHER_FILES: [&str; 3] = ["groups", "repos", "users"];
 
 /// A file that the site names.
 #[derive(Clone, Debug)]
