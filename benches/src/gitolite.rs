@@ -7,7 +7,9 @@
 mod admin;
 mod conf;
 mod keys;
+mod ours;
 mod site;
+mod truth;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -49,6 +51,7 @@ pub fn run(env: &Env) -> Result<Vec<Row>> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut rows = ways(env)?;
     rows.extend(keys::run(env)?);
+    rows.extend(ours::run(env)?);
     Ok(rows)
 }
 
