@@ -121,12 +121,10 @@ impl Bench<'_> {
         self.lay_out(Way::Flat)?;
         let mut whole = conf::site(self.repos, Way::Flat);
         let (path, text) = whole.pop().unwrap_or_default();
-        let flat = self.change("master", times, |n| {
-            (path.clone(), text.replacen("f41$ = ", &format!("f41$ = new{n} "), 1))
-        })?;
+        let flat =
+            self.change("master", times, |n| (path.clone(), text.replacen("f41$ = ", &format!("f41$ = new{n} "), 1)))?;
         self.lay_out(Way::Files)?;
-        let files =
-            self.change("master", times, |n| (rules_file(n), section(n, Way::Files, &format!(" new{n}"))))?;
+        let files = self.change("master", times, |n| (rules_file(n), section(n, Way::Files, &format!(" new{n}"))))?;
         let group = self.change("master", times, |n| group_file(1, &[format!("new{n}")]))?;
         let (access, pushes) = (self.access(WHO[0].0)?, self.pushes("rawhide")?);
         self.rc(None, true)?;
@@ -219,7 +217,9 @@ impl Bench<'_> {
         };
         let made = self.gitolite.push_as("admin", "wild/foo", "rawhide").err().unwrap_or_default();
         ensure!(made.is_empty() || made.contains("DENIED"), "no wild repository: {made}");
-        (0..self.env.size(TIMES, 3)).map(|n| ssh(&format!("perms wild/foo {} WRITERS alice", ["+", "-"][n % 2]))).collect()
+        (0..self.env.size(TIMES, 3))
+            .map(|n| ssh(&format!("perms wild/foo {} WRITERS alice", ["+", "-"][n % 2])))
+            .collect()
     }
 }
 

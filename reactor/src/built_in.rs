@@ -18,12 +18,20 @@ pub struct BuiltIn {
 }
 
 /// All of them, in the order of their names. [`crate::rules::site::BUILT_IN`] has the names.
-pub const ALL: &[BuiltIn] = &[BuiltIn {
-    name: "ssh-keys",
-    serve: |verb| handler_api::serve(ssh_keys::SshKeys::new(), verb),
-    check: ssh_keys::check_config,
-    check_files: ssh_keys::check_files,
-}];
+pub const ALL: &[BuiltIn] = &[
+    BuiltIn {
+        name: "gitolite",
+        serve: |verb| handler_api::serve(gitolite::Gitolite::new(), verb),
+        check: gitolite::check_config,
+        check_files: gitolite::check_files,
+    },
+    BuiltIn {
+        name: "ssh-keys",
+        serve: |verb| handler_api::serve(ssh_keys::SshKeys::new(), verb),
+        check: ssh_keys::check_config,
+        check_files: ssh_keys::check_files,
+    },
+];
 
 /// The one of that name.
 #[must_use]

@@ -1,8 +1,12 @@
 //! May this plan run without a person? Pure: no clock, no IO.
 
+use handler_api::line::cut;
 use handler_api::{Action, Change};
 
 use crate::rules::site::{GuardLimits, PlannedSize};
+
+/// Longest target in the reason why a plan is held, in bytes; the rest is cut off.
+pub const REASON_TARGET_BYTES_MAX: usize = 200;
 
 /// What the guard says of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +15,7 @@ pub enum Verdict {
     Pass,
     /// A person must look at it first.
     Hold {
-        /// Which limit it is over.
+        /// Which change the handler holds, which limit it is over.
         reason: String,
     },
 }
@@ -38,19 +42,38 @@ pub fn check_size(size: PlannedSize, limits: GuardLimits) -> Verdict {
     Verdict::Pass
 }
 
-/// Judges a plan. Over the limits it passes only if a person approved every change in it: approval is for what was seen,
-/// so a plan that has grown since then is held again.
+/// Judges a plan. What the handler itself holds waits for a person, whatever the limits are. Held or over the limits it
+/// passes only if a person approved it: approval is for what was seen, so a plan that has grown since then is held again.
 #[must_use]
 pub fn check(plan: &[Change], limits: GuardLimits, approved: Option<&[Change]>) -> Verdict {
-    let by_size = check_size(size(plan), limits);
-    let Some(seen) = approved else { return by_size };
-    let news = plan.iter().filter(|change| !seen.iter().any(|s| s.same_as(change) && s.after == change.after)).count();
-    match by_size {
-        Verdict::Hold { reason } if news > 0 => {
-            Verdict::Hold { reason: format!("{reason}; {news} of them are not in the plan that was approved") }
-        }
-        _ => Verdict::Pass,
+    let is_new = |change: &&Change| !approved.is_some_and(|seen| seen.iter().any(|s| shows(s, change)));
+    let mut reasons: Vec<String> = Vec::new();
+    let held: Vec<&Change> = plan.iter().filter(|change| change.hold.is_some()).filter(is_new).collect();
+    if let Some(reason) = held_by_handler(&held) {
+        let since = if approved.is_some() { "; not in the plan that was approved" } else { "" };
+        reasons.push(format!("{reason}{since}"));
     }
+    if let Verdict::Hold { reason } = check_size(size(plan), limits) {
+        match approved.map(|_| plan.iter().filter(is_new).count()) {
+            None => reasons.push(reason),
+            Some(0) => {}
+            Some(news) => reasons.push(format!("{reason}; {news} of them are not in the plan that was approved")),
+        }
+    }
+    if reasons.is_empty() { Verdict::Pass } else { Verdict::Hold { reason: reasons.join("; ") } }
+}
+
+/// Whether whoever saw the change `seen` knows what `change` does, and why it was held, if it is.
+fn shows(seen: &Change, change: &Change) -> bool {
+    seen.same_as(change) && seen.after == change.after && (change.hold.is_none() || seen.hold == change.hold)
+}
+
+/// Target and why of the first, and how many more there are.
+fn held_by_handler(held: &[&Change]) -> Option<String> {
+    let first = held.first()?;
+    let (target, why) = (cut(&first.target, REASON_TARGET_BYTES_MAX), first.hold.as_deref().unwrap_or_default());
+    let more = if held.len() > 1 { format!("; and {} more", held.len() - 1) } else { String::new() };
+    Some(format!("{target}: {why}{more}"))
 }
 
 #[cfg(test)]
@@ -91,5 +114,60 @@ mod tests {
         let mut other = plan(5, 0);
         other[0].after = Some(json!("something else"));
         assert!(matches!(check(&other, LIMITS, Some(&seen)), Verdict::Hold { .. }));
+    }
+
+    fn held(target: &str, why: &str) -> Change {
+        serde_json::from_value(json!({"action": "update", "target": target, "after": "@all", "hold": why}))
+            .expect("a change")
+    }
+
+    fn reason(verdict: Verdict) -> String {
+        let Verdict::Hold { reason } = verdict else { panic!("passed") };
+        reason
+    }
+
+    const EVERYONE: &str = "everyone may write";
+    const NO_LIMITS: GuardLimits = GuardLimits { changes: usize::MAX, deletes: usize::MAX };
+
+    #[test]
+    fn what_the_handler_holds_waits_for_a_person_whatever_the_limits_are() {
+        let mut one = plan(2, 0);
+        one.push(held("rpms/foo: RW: @all", EVERYONE));
+        assert_eq!(reason(check(&one, NO_LIMITS, None)), "rpms/foo: RW: @all: everyone may write");
+        let three = ["rpms/foo: RW: @all", "rpms/bar", "rpms/baz"].map(|target| held(target, EVERYONE));
+        assert_eq!(reason(check(&three, NO_LIMITS, None)), "rpms/foo: RW: @all: everyone may write; and 2 more");
+        let few = GuardLimits { changes: 2, deletes: 0 };
+        let both = "rpms/foo: RW: @all: everyone may write; and 2 more; \
+                    3 changes planned, at most 2 may run without a person";
+        assert_eq!(reason(check(&three, few, None)), both);
+        let long = reason(check(&[held(&"x".repeat(60_000), EVERYONE)], NO_LIMITS, None));
+        assert!(long.len() < 300 && long.ends_with("…: everyone may write"), "{long}");
+    }
+
+    #[test]
+    fn a_held_change_passes_when_a_person_saw_it_and_why_it_was_held() {
+        let now = [held("rpms/foo", EVERYONE), held("rpms/bar", EVERYONE)];
+        assert_eq!(check(&now, LIMITS, Some(&now)), Verdict::Pass);
+        assert_eq!(check(&now[1..], LIMITS, Some(&now)), Verdict::Pass, "less than what was seen");
+        let grown = "rpms/bar: everyone may write; not in the plan that was approved";
+        assert_eq!(reason(check(&now, LIMITS, Some(&now[..1]))), grown);
+        let other_why = [held("rpms/foo", "ada may not write any more")];
+        assert!(reason(check(&now[..1], LIMITS, Some(&other_why))).starts_with("rpms/foo: everyone may write; not in"));
+        let not_held = [Change { hold: None, ..now[0].clone() }];
+        assert!(matches!(check(&now[..1], LIMITS, Some(&not_held)), Verdict::Hold { .. }));
+        assert_eq!(check(&not_held, LIMITS, Some(&now)), Verdict::Pass, "it is not held any more");
+    }
+
+    #[test]
+    fn approval_of_a_held_change_lets_no_other_through_that_is_over_the_limits() {
+        let seen = [held("rpms/foo", EVERYONE)];
+        let mut grown = plan(5, 0);
+        grown.extend_from_slice(&seen);
+        let why = "6 changes planned, at most 4 may run without a person; \
+                   5 of them are not in the plan that was approved";
+        assert_eq!(reason(check(&grown, LIMITS, Some(&seen))), why);
+        let mut small = plan(1, 0);
+        small.extend_from_slice(&seen);
+        assert_eq!(check(&small, LIMITS, Some(&seen)), Verdict::Pass, "the rest is within the limits");
     }
 }

@@ -218,6 +218,7 @@ impl Play {
             before: None,
             after: None,
             secret: false,
+            hold: None,
             more: Map::new(),
         };
         (0..size.changes.max(size.deletes)).map(change).collect()

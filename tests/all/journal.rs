@@ -66,8 +66,15 @@ fn reaction(id: &str) -> [Entry; 4] {
         part: None,
         parent: None,
     };
-    let change =
-        Change { action: Action::Run, target: id.into(), before: None, after: None, secret: false, more: Map::new() };
+    let change = Change {
+        action: Action::Run,
+        target: id.into(),
+        before: None,
+        after: None,
+        secret: false,
+        hold: None,
+        more: Map::new(),
+    };
     let lead = vec![message.id.clone()];
     let (what, detail) = ("applying".into(), String::new());
     [

@@ -194,6 +194,27 @@ fn too_large_a_plan_is_held_over_a_restart_until_a_person_approves() {
 }
 
 #[test]
+fn what_a_handler_in_bash_holds_waits_for_a_person_who_is_told_why() {
+    let held = |dir: &Path| {
+        let applied = dir.join("applied");
+        let line = r#"{"change":{"action":"update","target":"rpms/foo","after":"@all","hold":"everyone may write"}}"#;
+        let plan = format!("[[ -e {} ]] || echo '{line}'", applied.display());
+        handler(&plan, &format!("echo \"$user\" > {}; echo '{line}'", applied.display()))
+    };
+    let mut stage = Stage::new("hold", held, "");
+    stage.user("ralph");
+    stage.until("held", 1);
+    let row = stage.rows().remove(0);
+    assert_eq!(row["reason"], "rpms/foo: everyone may write");
+    let id = row["id"].as_str().expect("an id");
+    let (_, text) = stage.say_to_daemon(&["show", id]);
+    assert!(text.contains("~ rpms/foo: @all\n    hold: everyone may write"), "{text}");
+    assert!(stage.say_to_daemon(&["approve", id]).0);
+    stage.until("done", 1);
+    assert_eq!(applied(stage.dir()), ["ralph"]);
+}
+
+#[test]
 fn a_failing_reaction_is_alone_and_can_be_retried_when_the_cause_is_mended() {
     let broken = |dir: &Path| {
         let mended = dir.join("mended");

@@ -230,7 +230,8 @@ impl Gitolite {
     /// An ssh_config in which everybody has a host of their own, `as-NAME`. It stands in `ssh_config` in [`Self::dir`].
     #[must_use]
     pub fn ssh_config(&self) -> String {
-        let user = |(name, key): (&String, &KeyPair)| format!("Host as-{name}\n  IdentityFile {}\n", key.path.display());
+        let user =
+            |(name, key): (&String, &KeyPair)| format!("Host as-{name}\n  IdentityFile {}\n", key.path.display());
         let users: String = self.keys.iter().map(user).collect();
         format!(
             "{users}Host *\n  HostName {}\n  Port {}\n  User {}\n  IdentitiesOnly yes\n  IdentityAgent none\n  \
@@ -429,7 +430,8 @@ impl Gitolite {
     /// The paths of all files at the tip of a branch of the admin repository.
     #[must_use]
     pub fn admin_files(&self, branch: &str) -> Vec<String> {
-        let list = self.admin_git(&["ls-tree", "-r", "--name-only", &format!("refs/heads/{branch}")]).unwrap_or_default();
+        let list =
+            self.admin_git(&["ls-tree", "-r", "--name-only", &format!("refs/heads/{branch}")]).unwrap_or_default();
         list.lines().map(ToOwned::to_owned).collect()
     }
 

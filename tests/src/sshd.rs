@@ -192,7 +192,9 @@ impl Farm {
 
     fn wait_until_up(&self, n: usize) {
         let host = &self.hosts[n];
-        wait_until(&format!("{} greets, see {}/sshd.log", host.name, host.dir.display()), UP_MAX, || greets(host.address));
+        wait_until(&format!("{} greets, see {}/sshd.log", host.name, host.dir.display()), UP_MAX, || {
+            greets(host.address)
+        });
     }
 
     /// The accounts' pattern for `AuthorizedKeysFile` and for the inventory's `keys`.

@@ -83,15 +83,20 @@ impl From<io::Error> for Trouble {
 
 /// Runs it. Dropped = the whole group is killed.
 pub async fn run(run: Run) -> Result<Ended, Trouble> {
+    run_heard(run, |_| ()).await
+}
+
+/// As [`run`]; `hear` gets every piece of stderr as it comes, also of what is not kept.
+pub async fn run_heard(run: Run, hear: impl FnMut(&[u8]) + Send) -> Result<Ended, Trouble> {
     let timeout = run.timeout;
     let stderr = Tail::default();
-    match tokio::time::timeout(timeout, to_its_end(run, &stderr)).await {
+    match tokio::time::timeout(timeout, to_its_end(run, &stderr, hear)).await {
         Ok(ended) => ended,
         Err(_) => Err(Trouble::TooSlow(timeout, stderr.shown())),
     }
 }
 
-async fn to_its_end(run: Run, tail: &Tail) -> Result<Ended, Trouble> {
+async fn to_its_end(run: Run, tail: &Tail, hear: impl FnMut(&[u8]) + Send) -> Result<Ended, Trouble> {
     let stdout_bytes_max = run.stdout_bytes_max;
     let stdin_bytes = run.stdin.clone();
     // Starting blocks for about a millisecond.
@@ -114,7 +119,7 @@ async fn to_its_end(run: Run, tail: &Tail) -> Result<Ended, Trouble> {
         group.kill();
         Ok(())
     };
-    let ((), stdout, (), ()) = tokio::try_join!(feed, read(stdout, stdout_bytes_max), tail.read(stderr), ended)?;
+    let ((), stdout, (), ()) = tokio::try_join!(feed, read(stdout, stdout_bytes_max), tail.read(stderr, hear), ended)?;
     let status = group.reap()?;
     Ok(Ended { stdout, stderr: tail.shown(), status })
 }
@@ -213,13 +218,14 @@ async fn read(mut pipe: impl AsyncRead + Unpin, bytes_max: usize) -> Result<Vec<
 struct Tail(Arc<Mutex<Vec<u8>>>);
 
 impl Tail {
-    async fn read(&self, mut pipe: impl AsyncRead + Unpin) -> Result<(), Trouble> {
+    async fn read(&self, mut pipe: impl AsyncRead + Unpin, mut hear: impl FnMut(&[u8])) -> Result<(), Trouble> {
         let mut some = vec![0; 4_096];
         loop {
             let count = pipe.read(&mut some).await?;
             if count == 0 {
                 return Ok(());
             }
+            hear(&some[..count]);
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kept.extend_from_slice(&some[..count]);
             let over = kept.len().saturating_sub(STDERR_KEPT_BYTES_MAX);

@@ -57,7 +57,9 @@ impl Yaml {
 
     async fn roster(&self) -> Result<Roster, Failure> {
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || Roster::from_yaml(&text(&path)?, &path.display().to_string()));
+        let read = tokio::task::spawn_blocking(move || {
+            Roster::from_yaml(&file_text("accounts", &path)?, &path.display().to_string())
+        });
         match tokio::time::timeout(Duration::from_secs(YAML_SECONDS_MAX), read).await {
             Ok(Ok(roster)) => roster,
             Ok(Err(error)) => Err(Failure::retry(format!("{}: {error}", self.path.display()))),
@@ -69,10 +71,14 @@ impl Yaml {
     }
 }
 
-fn text(path: &Path) -> Result<String, Failure> {
+/// The text of a file of `what` (`accounts`), whole: a truth that people write. Blocks.
+///
+/// # Errors
+/// When it can't be read, is no file or no UTF-8, is larger than [`YAML_BYTES_MAX`], or is written to meanwhile.
+pub fn file_text(what: &str, path: &Path) -> Result<String, Failure> {
     let shown = path.display();
     let failed = |why: String| {
-        Failure::retry(format!("the accounts file {shown} can't be read: {why}")).hinting(format!("ls -l {shown}"))
+        Failure::retry(format!("the {what} file {shown} can't be read: {why}")).hinting(format!("ls -l {shown}"))
     };
     // Before it is opened: opening a pipe would wait for its other end.
     let about = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;

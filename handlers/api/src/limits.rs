@@ -12,6 +12,8 @@ pub const CHANGES_MAX: usize = 10_000;
 pub const NOTES_MAX: usize = 100;
 /// Longest note, in bytes; the rest is cut off and `…` put in its place.
 pub const NOTE_BYTES_MAX: usize = 400;
+/// Longest `hold` of a change, in bytes; the rest is cut off and `…` put in its place.
+pub const HOLD_BYTES_MAX: usize = 400;
 /// Most `later` lines in one apply.
 pub const LATER_MAX: usize = 1_000;
 /// Longest key of a `later` line, in bytes: as long as a rule's own may be.

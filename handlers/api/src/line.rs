@@ -6,7 +6,7 @@ use std::io;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
-use crate::limits::{LATER_KEY_BYTES_MAX, NOTE_BYTES_MAX};
+use crate::limits::{HOLD_BYTES_MAX, LATER_KEY_BYTES_MAX, NOTE_BYTES_MAX};
 use crate::protocol::{Change, Describe, Failure, Later};
 
 /// What one line says.
@@ -75,8 +75,10 @@ impl Answer {
         let wrong = |why: serde_json::Error| format!("has a `{key}` that version 1 can't read: {why}");
         match key {
             "describe" => serde_json::from_value(value).map(Line::Describe).map_err(wrong),
-            "change" => serde_json::from_value(value).map(Line::Change).map_err(wrong),
-            "note" => serde_json::from_value(value).map(|note: String| Line::Note(cut(&note))).map_err(wrong),
+            "change" => serde_json::from_value(value).map(|change| Line::Change(bounded(change))).map_err(wrong),
+            "note" => {
+                serde_json::from_value(value).map(|note: String| Line::Note(cut(&note, NOTE_BYTES_MAX))).map_err(wrong)
+            }
             "later" => Self::later(serde_json::from_value(value).map_err(wrong)?),
             "end" => serde_json::from_value(value).map(|code| Line::End { code }).map_err(wrong),
             _ => Self::error(&value),
@@ -109,7 +111,7 @@ impl Answer {
         match &self.line {
             Line::Describe(describe) => drop(object.insert("describe".into(), json!(describe))),
             Line::Change(change) => drop(object.insert("change".into(), json!(change))),
-            Line::Note(note) => drop(object.insert("note".into(), json!(cut(note)))),
+            Line::Note(note) => drop(object.insert("note".into(), json!(cut(note, NOTE_BYTES_MAX)))),
             Line::Later(later) => drop(object.insert("later".into(), json!(later))),
             Line::End { code } => drop(object.insert("end".into(), json!(code))),
             Line::Error { message, hint, retry_after } => {
@@ -138,13 +140,20 @@ impl From<&Failure> for Line {
     }
 }
 
-/// A note within [`NOTE_BYTES_MAX`].
-fn cut(note: &str) -> String {
+/// As much of a text as fits into so many bytes, in whole characters; `…` stands for the rest.
+#[must_use]
+pub fn cut(text: &str, bytes_max: usize) -> String {
     const DOTS: &str = "…";
-    if note.len() <= NOTE_BYTES_MAX {
-        return note.to_owned();
+    if text.len() <= bytes_max {
+        return text.to_owned();
     }
-    format!("{}{DOTS}", &note[..note.floor_char_boundary(NOTE_BYTES_MAX - DOTS.len())])
+    format!("{}{DOTS}", &text[..text.floor_char_boundary(bytes_max.saturating_sub(DOTS.len()))])
+}
+
+/// Its `hold` within [`HOLD_BYTES_MAX`].
+fn bounded(mut change: Change) -> Change {
+    change.hold = change.hold.map(|why| cut(&why, HOLD_BYTES_MAX));
+    change
 }
 
 fn excerpt(line: &[u8]) -> String {

@@ -82,6 +82,10 @@ pub struct Change {
     /// Before and after are secret: the journal and every print-out hold a hash.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
+    /// Why it always waits for a person, whatever the guard's limits are. At most
+    /// [`HOLD_BYTES_MAX`](crate::limits::HOLD_BYTES_MAX) bytes are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
     /// What else the handler put in; comes back to it in apply.
     #[serde(flatten)]
     pub more: Map<String, Value>,

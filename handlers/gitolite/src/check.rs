@@ -1,20 +1,82 @@
 //! What can be known of the handler's block of the rules file without asking anybody: for `reactor check`.
 
+use std::path::Path;
+
+use accounts::Accounts;
 use handler_api::Failure;
 use serde_json::{Map, Value};
+
+use crate::config::Config;
+use crate::layout::{FEDORA, Layout};
+use crate::truth::Truth;
+
+/// Largest template, in bytes.
+pub const TEMPLATE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Whether the block can be used; nothing is read or connected.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check_config(words: &Map<String, Value>) -> Result<(), Failure> {
-    let _ = words;
-    todo!()
+    Config::read(words).map(drop)
 }
 
-/// What is wrong with the files that a good block names: the template, the truths in YAML files.
+/// What is wrong with the files that a good block names: the template, the truths in YAML files (every section that the template
+/// makes of them), ssh's own. No command is started and nobody asked. Not to be called by what runs in an asynchronous
+/// runtime.
 #[must_use]
 pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
-    let _ = words;
-    todo!()
+    let (Ok(config), Ok(runtime)) =
+        (Config::read(words), tokio::runtime::Builder::new_current_thread().enable_all().build())
+    else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let admin = Some(Path::new(&config.admin.url)).filter(|path| path.is_absolute());
+    let files = config.admin.known_hosts.as_deref().into_iter().chain(config.admin.ssh_config.as_deref()).chain(admin);
+    for file in files {
+        if let Err(error) = std::fs::metadata(file) {
+            let shown = file.display();
+            found.push(Failure::retry(format!("{shown}: {error}")).hinting(format!("ls -lL {shown}")));
+        }
+    }
+    let layout = read_template(config.template.as_deref());
+    let looked = runtime.block_on(async {
+        if config.accounts.get("yaml").is_some() {
+            let groups = config.groups.iter().chain(config.keys.iter().flatten());
+            let groups = groups.map(|group| group.as_str().to_owned()).collect();
+            Accounts::open(&config.accounts)?.members(&groups).await?;
+        }
+        if config.repos.get("yaml").is_none() {
+            return Ok(());
+        }
+        let all = Truth::open(&config.repos)?.all().await?;
+        found.extend(all.left_alone.values().map(Failure::permanent));
+        if let Ok(layout) = &layout {
+            let broken = all.repos.iter().find_map(|(name, repo)| layout.render(name, repo, config.membership).err());
+            found.extend(broken);
+        }
+        Ok(())
+    });
+    found.extend(looked.err());
+    found.extend(layout.err());
+    found
+}
+
+/// The template of the site, or the built-in one.
+///
+/// # Errors
+/// The file can't be read; what is wrong in it, with its line.
+pub(crate) fn read_template(path: Option<&Path>) -> Result<Layout, Failure> {
+    let Some(path) = path else { return Layout::read("fedora.hbs", FEDORA) };
+    let shown = path.display();
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::retry(format!("the template {shown} can't be read: {why}")).hinting(format!("ls -lL {shown}"))
+    };
+    let about = std::fs::metadata(path).map_err(|error| failed(&error))?;
+    if !about.is_file() || about.len() > TEMPLATE_BYTES_MAX {
+        return Err(failed(&format!("it is no file of at most {TEMPLATE_BYTES_MAX} bytes")));
+    }
+    let source = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    Layout::read(&shown.to_string(), &source)
 }

@@ -1,4 +1,17 @@
 //! What must stand in our files, what differs from what stands there, and what of it waits for a person. Pure.
+//!
+//! * [`rules`]: the rules of a repository, compared rule by rule
+//! * [`people`]: groups, lists and keys, compared name by name
+//! * [`index`]: the index of the branch `members` follows groups, lists and keys: an edit of one of these edits the index
+//!   of exactly those who come or go
+//! * [`sweep`]: all of the site: what else stands in our files
+//! * [`tell`]: what of it waits for a person, and how it is told if it is much
+
+mod index;
+mod people;
+mod rules;
+mod sweep;
+mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +22,16 @@ use crate::files::{Branch, Edits};
 use crate::layout::{Membership, Rendered};
 use crate::names::{GroupName, RepoName, UserName};
 
+use self::index::Index;
+use self::tell::{Of, Told};
+
 /// Most changes in one plan that are told one by one; of more, each file is told as one, of still more each shard.
 pub const PLAN_CHANGES_MAX: usize = 2_000;
+/// Most bytes of one plan's changes, as JSON; over it they are told together, as with too many. They come back to apply on
+/// one stdin, beside the messages.
+pub const PLAN_BYTES_MAX: usize = 640 * 1024;
+/// Most notes of one plan; further ones are counted.
+pub const NOTES_MAX: usize = 50;
 
 /// What stands in the admin repository now.
 pub trait Look {
@@ -20,7 +41,8 @@ pub trait Look {
     /// When it can't be read.
     fn read(&self, branch: Branch, path: &str) -> Result<Option<Vec<u8>>, Failure>;
 
-    /// The paths of all files below a directory (`conf/reactor/repos`), sorted.
+    /// The paths of all files below a directory (`conf/reactor/repos`), at any depth, from the branch's root, sorted. None if
+    /// there is no such directory.
     ///
     /// # Errors
     /// When they can't be read.
@@ -43,6 +65,8 @@ pub struct Wanted {
     pub repos: BTreeMap<RepoName, Option<Rendered>>,
     /// Groups.
     pub groups: BTreeMap<GroupName, Group>,
+    /// Groups of which nothing certain is known: they stay as they are, also when all of the site is meant.
+    pub groups_left_alone: BTreeSet<GroupName>,
     /// The keys of users; none = the user gets in with no key.
     pub keys: BTreeMap<UserName, Vec<Key>>,
     /// All of the site: whatever else stands in our files goes, but for these repositories, which stay as they are.
@@ -60,16 +84,92 @@ pub struct Planned {
     pub notes: Vec<String>,
 }
 
-/// Compares. `told` = every name that the messages speak of: who loses access without being named there waits for a person.
+/// Compares. `told` = every name that the messages speak of (users and groups, a group without its `@`): who loses access
+/// without being named there waits for a person. Nobody is told of in a reconcile: then every removal waits.
 ///
 /// # Errors
-/// When what stands there can't be read.
+/// When what stands there can't be read; when a group of [`Group::One`] has no file.
 pub fn plan(
     wanted: &Wanted,
     now: &dyn Look,
     membership: Membership,
     told: &BTreeSet<String>,
 ) -> Result<Planned, Failure> {
-    let _ = (wanted, now, membership, told);
-    todo!()
+    let mut work = Work {
+        now,
+        membership,
+        told,
+        edits: Edits::new(),
+        tellings: Vec::new(),
+        notes: Vec::new(),
+        index: Index::new(membership == Membership::Asked, wanted.everything.is_some()),
+    };
+    for (name, rendered) in &wanted.repos {
+        work.repo(name, rendered.as_ref())?;
+    }
+    for (name, group) in &wanted.groups {
+        work.group(name, group)?;
+    }
+    for (user, keys) in &wanted.keys {
+        work.keys(user, keys)?;
+    }
+    if let Some(left_alone) = &wanted.everything {
+        work.sweep(wanted, left_alone)?;
+    }
+    if membership == Membership::Asked {
+        work.index()?;
+    }
+    work.shared_keys(&wanted.keys);
+    let changes = tell::in_bounds(work.tellings, &work.edits);
+    Ok(Planned { edits: work.edits, changes, notes: few(work.notes) })
 }
+
+/// A plan in the making.
+struct Work<'a> {
+    now: &'a dyn Look,
+    membership: Membership,
+    told: &'a BTreeSet<String>,
+    edits: Edits,
+    tellings: Vec<Told>,
+    notes: Vec<String>,
+    index: Index,
+}
+
+impl Work<'_> {
+    /// Edits a file, if that is a difference.
+    fn edit(&mut self, branch: Branch, path: String, before: Option<&[u8]>, after: Option<Vec<u8>>) {
+        if before != after.as_deref() {
+            self.edits.insert((branch, path), after);
+        }
+    }
+
+    fn tell(&mut self, of: Of, change: Change) {
+        self.tellings.push(Told { of, change });
+    }
+
+    /// Why a removal from `who` (`alice`, `@perl-sig`) waits for a person; `None` if a message names them.
+    fn waits(&self, who: &str) -> Option<String> {
+        let bare = who.strip_prefix('@').unwrap_or(who);
+        if who != ALL && self.told.contains(bare) {
+            return None;
+        }
+        Some(if self.told.is_empty() { FOUND.to_owned() } else { format!("no message names {who}") })
+    }
+}
+
+/// Whoever has an account.
+const ALL: &str = "@all";
+/// Why a removal waits that no message led to.
+const FOUND: &str = "nobody said so: found by reconcile";
+
+fn few(mut notes: Vec<String>) -> Vec<String> {
+    let more = notes.len().saturating_sub(NOTES_MAX);
+    notes.truncate(NOTES_MAX);
+    if more > 0 {
+        notes.push(format!("and {more} more of this kind"));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests;

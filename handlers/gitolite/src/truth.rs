@@ -2,18 +2,46 @@
 //!
 //! A source answers for certain, or fails: **unknown is not empty**. An error, a partial page, another shape, a name that is
 //! no name: a [`Failure`], never "nobody" and never "no such repository".
+//!
+//! * [`yaml`]: a file, the embedded default
+//! * [`command`]: a program of the site's, which prints JSON of the same shape
+//! * [`pagure`]: pagure's API
+//! * [`pkgdb`]: pkgdb's `/api/vcs`
+//!
+//! Each makes of its own words an `entry`: hostile text, of which the checked [`Repo`] is made in one place.
 
 pub mod command;
+mod document;
+mod entry;
+mod http;
 pub mod pagure;
 pub mod pkgdb;
+#[cfg(test)]
+mod stub;
 pub mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::Failure;
+use handler_api::spelling::did_you_mean;
+use handler_api::words::{quoted, unknown_words};
 use serde_json::Value;
 
 use crate::names::{BranchName, GroupName, RepoName, UserName};
+
+/// Most repositories of one source.
+pub const REPOS_MAX: usize = 200_000;
+/// Most users and groups, together, in one list of one repository.
+pub const PEOPLE_MAX: usize = 10_000;
+/// Most branches of one repository.
+pub const BRANCHES_MAX: usize = 10_000;
+/// Most deploy keys of one repository.
+pub const DEPLOY_KEYS_MAX: usize = 1_000;
+/// Most sentences in [`All::notes`].
+pub const NOTES_MAX: usize = 100;
+
+/// The word of each source.
+const SOURCES: [&str; 4] = ["yaml", "command", "pagure", "pkgdb"];
 
 /// Who is in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +82,43 @@ pub struct All {
 
 /// A source of repositories.
 #[derive(Debug)]
-pub struct Truth {}
+pub struct Truth {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Yaml(yaml::Yaml),
+    Command(command::Command),
+    Pagure(Box<pagure::Pagure>),
+    Pkgdb(Box<pkgdb::Pkgdb>),
+}
+
+/// Sentences for [`All::notes`], bounded.
+#[derive(Debug, Default)]
+struct Notes {
+    sentences: Vec<String>,
+    more: usize,
+}
+
+impl Notes {
+    /// Adds a sentence while there is room; the rest is counted.
+    fn add(&mut self, sentence: impl FnOnce() -> String) {
+        if self.sentences.len() + 1 < NOTES_MAX {
+            self.sentences.push(sentence());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// All of them; the last says how many more there were.
+    fn into_sentences(mut self) -> Vec<String> {
+        if self.more > 0 {
+            self.sentences.push(format!("and {} more such notes", self.more));
+        }
+        self.sentences
+    }
+}
 
 impl Truth {
     /// Reads the `repos` block of the handler's configuration: `{yaml: PATH}`, `{command: [...]}`, `{pagure: URL, …}`,
@@ -63,24 +127,69 @@ impl Truth {
     /// # Errors
     /// A permanent failure that names the wrong word and says what is expected.
     pub fn open(config: &Value) -> Result<Self, Failure> {
-        let _ = config;
-        todo!()
+        let Some(map) = config.as_object() else {
+            let message = format!("`repos` is not a map: {}", quoted(&config.to_string()));
+            return Err(Failure::permanent(message).hinting("write repos: {yaml: ./repos.yaml}"));
+        };
+        let named: Vec<&str> = SOURCES.into_iter().filter(|source| map.contains_key(*source)).collect();
+        let source = match named[..] {
+            ["yaml"] => Source::Yaml(yaml::Yaml::open(config)?),
+            ["command"] => Source::Command(command::Command::open(config)?),
+            ["pagure"] => Source::Pagure(Box::new(pagure::Pagure::open(config)?)),
+            ["pkgdb"] => Source::Pkgdb(Box::new(pkgdb::Pkgdb::open(config)?)),
+            _ => return Err(not_one(map.keys(), &named)),
+        };
+        Ok(Self { source })
     }
 
     /// One repository. `None` = the source says for certain that there is none of that name.
     ///
     /// # Errors
-    /// Whatever is not a certain answer.
+    /// Whatever is not a certain answer. Permanent when the source has a name in this repository that is none: waiting
+    /// does not mend it.
     pub async fn repo(&self, name: &RepoName) -> Result<Option<Repo>, Failure> {
-        let _ = name;
-        todo!()
+        match &self.source {
+            Source::Yaml(source) => source.repo(name).await,
+            Source::Command(source) => source.repo(name).await,
+            Source::Pagure(source) => source.repo(name).await,
+            Source::Pkgdb(source) => source.repo(name).await,
+        }
     }
 
     /// All of them.
     ///
     /// # Errors
-    /// Whatever is not a certain and whole answer.
+    /// Whatever is not a certain and whole answer; also "there are no repositories at all", which is not believed.
     pub async fn all(&self) -> Result<All, Failure> {
-        todo!()
+        let all = match &self.source {
+            Source::Yaml(source) => source.all().await,
+            Source::Command(source) => source.all().await,
+            Source::Pagure(source) => source.all().await,
+            Source::Pkgdb(source) => source.all().await,
+        }?;
+        if all.repos.is_empty() && all.left_alone.is_empty() {
+            let message = "the source of repositories says that there are none at all: that is not believed";
+            let why = all.notes.first().map(|note| format!(" ({note})")).unwrap_or_default();
+            return Err(Failure::retry(format!("{message}{why}")).hinting("look at `repos` of the handler's block"));
+        }
+        Ok(all)
     }
 }
+
+/// The failure for a block that names no source, or several.
+fn not_one<'a>(words: impl Iterator<Item = &'a String>, named: &[&str]) -> Failure {
+    let hint = "name one: repos: {yaml: ./repos.yaml} (or command, pagure, pkgdb)";
+    if !named.is_empty() {
+        let message = format!("`repos` names more than one source: {}", named.join(", "));
+        return Failure::permanent(message).hinting(hint);
+    }
+    let mistyped: Vec<&str> = words.map(String::as_str).filter(|word| did_you_mean(word, SOURCES).is_some()).collect();
+    if mistyped.is_empty() {
+        return Failure::permanent("`repos` names no source").hinting(hint);
+    }
+    unknown_words("repos", &mistyped, &SOURCES)
+}
+
+#[cfg(test)]
+#[path = "truth/tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! `reactor demo`: embedded everything. A bus, keys, a scratch copy of the example site, signed messages, hostile ones, a plan
 //! that waits for a person, and `kill -9` in the middle. Needs nothing installed; ends by itself with a summary.
 
+mod git;
 mod keys;
 mod site;
 mod stage;
@@ -55,18 +56,24 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let mut stage = Stage::set(&dir, common.verbose > 0)?;
     out("A certificate authority, a signer and a revocation list were made, a fedmsg bus was opened at");
     out(&format!("{}, and `reactor run rules.yaml` was started: the repository's example site.\n", stage.address()));
-    let python = has_python();
+    let python = has("python3");
     if !python {
         out("(python3 is not here: the handler written in Python, host-access, is left out)\n");
     }
     changes(&mut stage, python)?;
     keys::keys(&mut stage)?;
+    let git = has("git");
+    if git {
+        git::git(&mut stage)?;
+    } else {
+        out("(git is not here: the handler gitolite is left out)\n");
+    }
     lies(&mut stage)?;
     if python {
         held(&mut stage)?;
     }
     killed(&mut stage)?;
-    let right = tell(&stage)?;
+    let right = tell(&stage, git)?;
     if args.keep {
         play(&dir);
         stage.wait_for_the_end();
@@ -99,7 +106,7 @@ fn changes(stage: &mut Stage, python: bool) -> anyhow::Result<()> {
 }
 
 fn lies(stage: &mut Stage) -> anyhow::Result<()> {
-    out("3. What is not proven is not believed");
+    out("4. What is not proven is not believed");
     stage.lie()?;
     for (reason, topic) in stage.until_refused(4)? {
         out(&format!("   refused  {topic}: {reason}"));
@@ -109,7 +116,7 @@ fn lies(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn held(stage: &mut Stage) -> anyhow::Result<()> {
-    out("4. Too large a plan waits for a person");
+    out("5. Too large a plan waits for a person");
     stage.say("fas.group.member.remove", json!({"agent": "eve", "user": "toshio", "group": "root-keepers"}))?;
     stage.until("the held reaction", |rows| count(rows, State::Held) == 1)?;
     let rows = stage.rows()?;
@@ -127,7 +134,7 @@ fn held(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn killed(stage: &mut Stage) -> anyhow::Result<()> {
-    out(&format!("5. kill -9 in the middle of {CROWD} reactions"));
+    out(&format!("6. kill -9 in the middle of {CROWD} reactions"));
     let before = count(&stage.rows()?, State::Done);
     for n in 0..CROWD {
         let user = site::crowd_user(n);
@@ -149,8 +156,8 @@ fn killed(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// The summary; false if anything is not as it should be.
-fn tell(stage: &Stage) -> anyhow::Result<bool> {
-    let rows = stage.rows()?;
+fn tell(stage: &Stage, git: bool) -> anyhow::Result<bool> {
+    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| git || row.handler != "git").collect();
     let aliases = std::fs::read_to_string(stage.dir().join(site::ALIASES))?;
     let exact = (0..CROWD).filter(|n| {
         let line = format!("{}: {}", site::crowd_user(*n), site::crowd_address(*n));
@@ -197,13 +204,13 @@ fn count(rows: &[ReactionRow], state: State) -> usize {
     rows.iter().filter(|row| row.state == state && is_plain(row)).count()
 }
 
-/// Not one of those that come beside the others: what is told to people, and the ssh keys.
+/// Not one of those that come beside the others: what is told to people, the ssh keys, and git access.
 fn is_plain(row: &ReactionRow) -> bool {
-    row.handler != "notice" && row.handler != "hosts"
+    !["notice", "hosts", "git"].contains(&&*row.handler)
 }
 
-fn has_python() -> bool {
-    std::env::split_paths(crate::runner::PATH).any(|dir| dir.join("python3").is_file())
+fn has(program: &str) -> bool {
+    std::env::split_paths(crate::runner::PATH).any(|dir| dir.join(program).is_file())
 }
 
 /// One step's limit.

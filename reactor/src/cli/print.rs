@@ -79,7 +79,7 @@ pub fn value(value: &Value) -> String {
 }
 
 /// One change: `+ target: after`, `~ target: before → after`, `- target: before`, `! target`; texts of several lines as a
-/// line diff below it. Then the field `hint` of the change, if it is a text: a handler says so what to type next.
+/// line diff below it. Then why it waits for a person, and the field `hint` of the change, if it is a text: a handler says so what to type next.
 #[must_use]
 pub fn change(change: &Change, colour: bool) -> String {
     let (mark, code) = match change.action {
@@ -100,6 +100,9 @@ pub fn change(change: &Change, colour: bool) -> String {
             (None, Some(one)) | (Some(one), None) => text.push_str(&format!(": {}", value(one))),
             (None, None) => {}
         }
+    }
+    if let Some(why) = &change.hold {
+        text.push_str(&format!("\n    hold: {}", clean(why)));
     }
     if let Some(hint) = change.more.get("hint").and_then(Value::as_str) {
         text.push_str(&format!("\n    hint: {}", cut(&clean(hint), HINT_CHARS_MAX)));
@@ -196,6 +199,12 @@ mod tests {
             change(&of(json!({"action": "run", "target": "web01", "after": "is down", "hint": "ping\nweb01"})), false);
         assert_eq!(shown.lines().count(), 2, "{shown}");
         assert!(shown.starts_with("! web01: is down\n    hint: ping"), "{shown}");
+    }
+
+    #[test]
+    fn a_change_says_why_a_person_must_look_at_it() {
+        let json = json!({"action": "update", "target": "rpms/foo", "before": "ada", "after": "@all", "hold": "everyone may write"});
+        assert_eq!(change(&of(json), false), "~ rpms/foo: ada → @all\n    hold: everyone may write");
     }
 
     #[test]

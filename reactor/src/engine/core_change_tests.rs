@@ -130,3 +130,31 @@ fn the_bytes_that_wait_are_counted_and_forgotten() {
     planned(&mut core, at(1), run, Ok(vec![]));
     assert_eq!(core.pending_bytes(), 0);
 }
+
+#[test]
+fn a_change_that_its_handler_holds_waits_and_approval_is_for_it_alone() {
+    let mut core = core();
+    let run = only_run(&arrive(&mut core, at(0), vec![update("m1", "ralph")]));
+    let held = |target: &str| Change { hold: Some("everyone may write".into()), ..change("update", target) };
+    let turn = planned(&mut core, at(1), run.clone(), Ok(vec![held("rpms/foo")]));
+    assert_eq!(last_state(&turn, &run.id), State::Held, "one change, and two may run without a person");
+    let row = rows(&turn).into_iter().find(|row| row.id == run.id && row.state == State::Held).expect("a row");
+    assert_eq!(row.reason.as_deref(), Some("rpms/foo: everyone may write"));
+    let told = only_run(&turn);
+    assert_eq!((&*told.rule.name, &told.messages[0].body["reason"]), ("somebody must look", &json!(row.reason)));
+
+    let mut plan_after_approval = |now: i64, plan: Vec<Change>| {
+        let mut turn = Turn::default();
+        core.approve(at(now), &run.id, "admin", &mut turn).expect("approved");
+        core.start(at(now), 16, &mut turn);
+        planned(&mut core, at(now), only_run(&turn), Ok(plan))
+    };
+    let grown = plan_after_approval(60, vec![held("rpms/foo"), held("rpms/bar")]);
+    assert_eq!(last_state(&grown, &run.id), State::Held);
+    let turn = plan_after_approval(70, vec![held("rpms/foo"), held("rpms/bar")]);
+    assert_eq!(last_state(&turn, &run.id), State::Applying);
+    let mut done = Turn::default();
+    core.changed(at(71), &run.id, &held("rpms/foo"), &mut done);
+    let is_held = |entry: &Entry| matches!(entry, Entry::ChangeDone { change, .. } if change.hold.is_some());
+    assert!(!done.entries.iter().any(is_held), "what is done does not wait for a person any more");
+}

@@ -104,7 +104,8 @@ impl Core {
     /// A change was made on a target.
     pub fn changed(&mut self, now: Timestamp, id: &str, change: &Change, turn: &mut Turn) {
         let Some(live) = self.live.get_mut(id) else { return };
-        let change = redacted(change);
+        // It waited for a person; now it is done.
+        let change = Change { hold: None, ..redacted(change) };
         live.row.done.push(change.clone());
         turn.entries.push(Entry::ChangeDone { reaction: id.to_owned(), change, at: now });
     }

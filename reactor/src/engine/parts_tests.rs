@@ -337,6 +337,16 @@ fn a_part_of_another_handler_fails_instead_of_meaning_something_else() {
 }
 
 #[test]
+fn a_part_whose_change_its_handler_holds_waits_for_a_person() {
+    let mut core = core();
+    let run = applying(&mut core, at(0), "m1", "ralph");
+    let part = made(&applied(&mut core, at(0), &run, leaving(vec![h7()]))).remove(0).0;
+    let run = only_run(&start(&mut core, at(100)));
+    let held = Change { hold: Some("everyone may write".into()), ..change("run", "h7") };
+    assert_eq!(last_state(&planned(&mut core, at(100), run, Ok(vec![held])), &part.id), State::Held);
+}
+
+#[test]
 fn a_thousand_parts_share_the_messages_within_their_limits() {
     let mut core = core();
     let body = json!({"user": "ralph", "fields": ["email"], "text": "x".repeat(300_000)});

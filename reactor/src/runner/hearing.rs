@@ -80,7 +80,8 @@ impl Hearing {
                 Err(Failure::permanent(format!("it named more than {CHANGES_MAX} changes"))
                     .hinting("split the rule's key, so that each reaction looks at less"))
             }
-            Line::Change(change) => {
+            Line::Change(mut change) => {
+                change.hold = change.hold.as_deref().map(why_held);
                 self.changes.push(change);
                 Ok(self.changes.last())
             }
@@ -188,6 +189,12 @@ fn after_colon(log: &str) -> String {
     if log.is_empty() { String::new() } else { format!(": {log}") }
 }
 
+/// A change that is to be held is held, also if the handler says `"hold": ""`.
+fn why_held(hold: &str) -> String {
+    let why = clean(hold);
+    if why.is_empty() { "the handler does not say why".into() } else { why }
+}
+
 /// Text of a handler for people: one line, without what would move a terminal's cursor.
 pub(super) fn clean(text: &str) -> String {
     text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
@@ -196,6 +203,8 @@ pub(super) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use handler_api::limits::HOLD_BYTES_MAX;
+    use serde_json::json;
 
     fn verdict(lines: &[&str], exit: Exit) -> Result<(), Failure> {
         let mut hearing = Hearing::default();
@@ -244,6 +253,23 @@ mod tests {
         assert_eq!((notes.len(), notes[1].as_str()), (NOTES_MAX + 1, "note  1"));
         assert_eq!(notes.last().map(String::as_str), Some("3 more notes are left out"));
         assert_eq!(hearing.verdict(Verb::Plan, &Exit::Code(0), ""), Ok(()));
+    }
+
+    #[test]
+    fn a_change_can_not_lose_its_hold_by_saying_it_badly() {
+        let mut hearing = Hearing::default();
+        let long = "é".repeat(HOLD_BYTES_MAX);
+        for hold in ["", "  \n", "two\nlines", &long] {
+            let line = json!({"change": {"action": "run", "target": "x", "hold": hold}}).to_string();
+            hearing.take(line.as_bytes()).unwrap();
+        }
+        let held: Vec<&str> = hearing.changes.iter().filter_map(|change| change.hold.as_deref()).collect();
+        assert_eq!(held[..3], ["the handler does not say why", "the handler does not say why", "two lines"]);
+        assert!(held[3].len() <= HOLD_BYTES_MAX && held[3].ends_with('…'), "{}", held[3].len());
+        for wrong in ["true", "1", "[\"why\"]"] {
+            let line = format!(r#"{{"change":{{"action":"run","target":"x","hold":{wrong}}}}}"#);
+            assert!(matches!(verdict(&[&line], Exit::Code(0)), Err(Failure::Permanent { .. })), "{wrong}");
+        }
     }
 
     #[test]

@@ -401,6 +401,7 @@ fn run_change(handler: &HandlerConfig, request: &Request) -> Change {
         before: None,
         after: None,
         secret: false,
+        hold: None,
         more: Map::from_iter([("note".to_owned(), note)]),
     }
 }

@@ -20,7 +20,10 @@ fn asked() -> Options {
 fn a_push_to_members_decides_the_next_access_and_compiles_nothing() {
     let site = Gitolite::start(&asked());
     assert!(!site.may_push("alice", "rpms/foo", "rawhide"), "there is no branch members: nobody is in anything");
-    assert!(site.push_as("alice", "rpms/foo", "rawhide").expect_err("denied").contains("reactor-groups: "), "it says why");
+    assert!(
+        site.push_as("alice", "rpms/foo", "rawhide").expect_err("denied").contains("reactor-groups: "),
+        "it says why"
+    );
     let compiled = site.conf();
 
     let told = site.put_members(&[("in/al/alice", "commit@rpms@foo\n")]).expect("reactor may write it");
@@ -58,7 +61,19 @@ fn what_can_not_be_read_or_is_no_name_lets_nobody_in() {
         let output = site.as_git(&[&site.dir.join("libexec/reactor-groups").display().to_string(), user]);
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    for user in ["", "-x", "--help", "foo bar", "al*", "../al/alice", "alice\nbob", "$(id)", "@all", "a\u{e9}", &"a".repeat(129)] {
+    for user in [
+        "",
+        "-x",
+        "--help",
+        "foo bar",
+        "al*",
+        "../al/alice",
+        "alice\nbob",
+        "$(id)",
+        "@all",
+        "a\u{e9}",
+        &"a".repeat(129),
+    ] {
         assert_eq!(ask(user), (false, String::new()), "{user:?}");
     }
     assert_eq!(ask("alice"), (true, "commit@rpms@foo\n".to_owned()));

@@ -45,22 +45,25 @@ const FILES: [(&str, &str, u32); 10] = [
 /// Writes the site below `dir`, with its bus at `address`.
 pub fn write(dir: &Path, address: &str, pki: &DemoPki) -> anyhow::Result<()> {
     let rules = include_str!("../../../../rules.yaml").replace(ADDRESS, address);
-    put(dir, "rules.yaml", &rules, 0o644)?;
+    put(dir, "rules.yaml", rules.as_bytes(), 0o644)?;
     for (name, text, mode) in FILES {
-        put(dir, name, text, mode)?;
+        put(dir, name, text.as_bytes(), mode)?;
+    }
+    for (name, bytes) in super::git::FILES {
+        put(dir, name, bytes, 0o644)?;
     }
     let mut accounts = fs::read_to_string(dir.join(ACCOUNTS))?;
     (0..CROWD).for_each(|n| accounts.push_str(&format!("{}:{}\n", crowd_user(n), crowd_address(n))));
     fs::write(dir.join(ACCOUNTS), accounts)?;
-    put(dir, "pki/ca.crt", &pki.ca_pem, 0o644)?;
-    put(dir, "pki/crl.pem", &pki.crl_pem, 0o644)
+    put(dir, "pki/ca.crt", pki.ca_pem.as_bytes(), 0o644)?;
+    put(dir, "pki/crl.pem", pki.crl_pem.as_bytes(), 0o644)
 }
 
-fn put(dir: &Path, name: &str, text: &str, mode: u32) -> anyhow::Result<()> {
+fn put(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let path = dir.join(name);
     let parent = path.parent().unwrap_or(dir);
     fs::create_dir_all(parent).with_context(|| format!("{} can't be made", parent.display()))?;
-    fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
+    fs::write(&path, bytes).with_context(|| format!("{} can't be written", path.display()))?;
     Ok(fs::set_permissions(&path, fs::Permissions::from_mode(mode))?)
 }
 
