@@ -7,7 +7,7 @@
 mod admin;
 mod conf;
 mod keys;
-mod ours;
+pub mod ours;
 mod site;
 mod truth;
 
@@ -38,21 +38,28 @@ const COMPILE_TIMES: f64 = 5.0;
 const BY_REPOSITORY: &str = "#!/bin/sh\nword=$(printf %s \"${GL_REPO-}\" | tr / @)\n\"${0%/*}/reactor-groups\" \"$1\" | awk -v word=\"@$word\" \
                              '{ at = index($0, \"@\") } at == 0 { print } at && substr($0, at) == word { print substr($0, 1, at - 1) }'\n";
 
-/// Runs it.
+/// Runs the ways, without the handler.
 ///
 /// # Errors
 /// When something does not work at all.
-pub fn run(env: &Env) -> Result<Vec<Row>> {
+pub fn run_ways(env: &Env) -> Result<Vec<Row>> {
+    if !there_is_gitolite()? {
+        return Ok(Vec::new());
+    }
+    let mut rows = ways(env)?;
+    rows.extend(keys::run(env)?);
+    Ok(rows)
+}
+
+/// Whether it can be run here.
+fn there_is_gitolite() -> Result<bool> {
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/gitolite").exists() {
         eprintln!("  left out: it needs root and gitolite3 (scripts/install-test-deps)");
-        return Ok(Vec::new());
+        return Ok(false);
     }
     // What leaves its parent becomes ours, so that its processor time is counted: what sshd started, when the client is gone.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    let mut rows = ways(env)?;
-    rows.extend(keys::run(env)?);
-    rows.extend(ours::run(env)?);
-    Ok(rows)
+    Ok(true)
 }
 
 /// A site of many repositories, and what is pushed there.
