@@ -12,6 +12,7 @@
 //! * [`units`]: durations as people write them; [`spelling`]: "did you mean". The daemon and its handlers read the same
 //!   rules file, so they read it alike
 //! * [`words`]: reading a handler's block of the rules file, with errors that name the wrong word
+//! * [`ssh_config`]: for handlers that use ssh: what it may do for us, and what never
 
 pub mod limits;
 pub mod line;
@@ -19,6 +20,7 @@ pub mod params;
 pub mod protocol;
 pub mod serve;
 pub mod spelling;
+pub mod ssh_config;
 pub mod units;
 pub mod words;
 

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use handler_api::Failure;
+use handler_api::ssh_config::{self, key_file, quoted};
 
 use crate::config::Remote;
 
@@ -14,8 +16,6 @@ use crate::config::Remote;
 pub const KEEP_SECONDS: u64 = 30;
 /// How long a connection may take to be made, in seconds.
 pub const CONNECT_SECONDS_MAX: u64 = 10;
-/// Seconds between two signs of life of a connection; after three without an answer it is closed.
-const ALIVE_SECONDS: u64 = 15;
 /// Longest path of a control socket, in bytes: a Unix socket's has at most 107, and ssh adds 17 while it makes it.
 const SOCKET_PATH_BYTES_MAX: usize = 107 - 17;
 
@@ -74,58 +74,23 @@ impl Drop for Ssh {
     }
 }
 
-/// The secret with the private key, where there is one.
-fn key_file(name: &str) -> Option<PathBuf> {
-    let file = PathBuf::from(std::env::var_os("REACTOR_SECRETS")?).join(name);
-    (!name.contains('/') && file.is_file()).then_some(file)
-}
-
-/// The file's text. ssh takes the first value it finds: the site's own file comes last and can only add.
+/// The file's text.
 fn text(remote: &Remote, key: Option<&Path>, socket: Option<&Path>) -> Result<String, String> {
-    let mut text = format!(
-        "# Written by reactor (gitolite); gone when it ends.\n\
-         BatchMode yes\nStrictHostKeyChecking yes\nUpdateHostKeys no\nCheckHostIP no\nConnectionAttempts 1\n\
-         ConnectTimeout {CONNECT_SECONDS_MAX}\nServerAliveInterval {ALIVE_SECONDS}\nServerAliveCountMax 3\n\
-         ForwardAgent no\nForwardX11 no\nClearAllForwardings yes\nTunnel no\nPermitLocalCommand no\n\
-         RemoteCommand none\nRequestTTY no\nEscapeChar none\nAddKeysToAgent no\nVisualHostKey no\nLogLevel ERROR\n\
-         KexAlgorithms ^curve25519-sha256\n"
-    );
-    match socket {
-        Some(socket) => text.push_str(&format!(
-            "ControlMaster auto\nControlPersist {KEEP_SECONDS}\nControlPath {}\n",
-            quoted(socket, true)?
-        )),
-        None => text.push_str("ControlMaster no\nControlPath none\n"),
-    }
-    if let Some(file) = &remote.known_hosts {
-        text.push_str(&format!("UserKnownHostsFile {}\nGlobalKnownHostsFile none\n", quoted(file, true)?));
-    }
-    if let Some(key) = key {
-        text.push_str(&format!("IdentityFile {}\nIdentitiesOnly yes\nIdentityAgent none\n", quoted(key, true)?));
-    }
-    match &remote.ssh_config {
-        Some(file) => text.push_str(&format!("Include {}\n", quoted(file, false)?)),
-        // What ssh reads by itself when it is not given a file.
-        None => text.push_str("Include ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"),
-    }
-    Ok(text)
-}
-
-/// A path as one word. Where ssh looks for `%` tokens they are taken literally.
-fn quoted(path: &Path, tokens: bool) -> Result<String, String> {
-    let Some(text) = path.to_str().filter(|text| text.starts_with('/')) else {
-        return Err(format!("{} is not an absolute path in UTF-8", path.display()));
+    let shared = match socket {
+        Some(socket) => format!("auto\nControlPersist {KEEP_SECONDS}\nControlPath {}", quoted(socket, true)?),
+        None => "no\nControlPath none".to_owned(),
     };
-    if text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '$' | '*' | '?' | '[')) {
-        return Err(format!("{text:?} has a mark in it that ssh_config would take for something else"));
-    }
-    Ok(format!("\"{}\"", if tokens { text.replace('%', "%%") } else { text.to_owned() }))
+    let settings = ssh_config::Ssh {
+        key,
+        known_hosts: remote.known_hosts.as_deref(),
+        config: remote.ssh_config.as_deref(),
+        connect_timeout: Duration::from_secs(CONNECT_SECONDS_MAX),
+    };
+    settings.text("gitolite", &format!("KexAlgorithms ^curve25519-sha256\nControlMaster {shared}\n"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn remote() -> Remote {
@@ -140,19 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn our_own_values_come_first_and_the_sites_file_can_only_add() {
+    fn fetch_and_push_share_a_connection() {
         let text = text(&remote(), Some(Path::new("/run/a key%")), Some(Path::new("/run/x/ssh"))).unwrap();
-        assert!(text.contains("\nIdentityFile \"/run/a key%%\"\nIdentitiesOnly yes\n"), "{text}");
         assert!(text.contains("\nControlPath \"/run/x/ssh\"\n") && text.contains("\nBatchMode yes\n"), "{text}");
-        assert!(text.ends_with("Include ~/.ssh/config\nInclude /etc/ssh/ssh_config\n"));
     }
 
     #[test]
     fn no_path_gets_out_of_its_place() {
-        for bad in ["/x\nProxyCommand id", "/a\"b", "/${HOME}", "relative"] {
-            let remote = Remote { known_hosts: Some(bad.into()), ..remote() };
-            assert!(text(&remote, None, None).is_err(), "{bad:?}");
-        }
         let ssh = Ssh { config: "/tmp/it's $(id)/c".into(), socket: None };
         assert_eq!(ssh.command(), r"ssh -F '/tmp/it'\''s $(id)/c'");
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use handler_api::ssh_config::key_file;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -397,12 +398,6 @@ fn socket_dir(dir: &Path) -> std::io::Result<(PathBuf, Option<TempDir>)> {
 /// A new directory that only we can enter.
 fn private_dir(parent: &Path) -> std::io::Result<TempDir> {
     tempfile::Builder::new().prefix("ssh-keys-").permissions(fs::Permissions::from_mode(0o700)).tempdir_in(parent)
-}
-
-/// The secret with the private key, where there is one.
-fn key_file(name: &str) -> Option<PathBuf> {
-    let file = PathBuf::from(std::env::var_os("REACTOR_SECRETS")?).join(name);
-    (!name.contains('/') && file.is_file()).then_some(file)
 }
 
 async fn query_kex() -> std::io::Result<String> {
