@@ -16,14 +16,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use reactor_tests::gitolite::Gitolite;
 
 use crate::Env;
 use crate::ssh_keys::work::{Cost, median};
 use crate::table::{Row, percentile};
 use admin::Admin;
 use conf::{File, WHO, Way, group_file, index_file, list, repo, rules_file, section};
-use site::Rc;
+use site::{Rc, Server};
 
 const BENCH: &str = "gitolite";
 /// Times that something short is done.
@@ -65,7 +64,7 @@ fn there_is_gitolite() -> Result<bool> {
 /// A site of many repositories, and what is pushed there.
 struct Bench<'a> {
     env: &'a Env,
-    gitolite: Gitolite,
+    gitolite: Server,
     admin: Admin,
     repos: usize,
 }

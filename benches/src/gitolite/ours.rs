@@ -14,7 +14,7 @@ use reactor_tests::gitolite::{Gitolite, REACTOR};
 use serde_json::{Map, Value, json};
 
 use super::conf::{list, repo};
-use super::site::{self, Rc};
+use super::site::{self, Rc, Server};
 use super::truth::Truth;
 use super::{BENCH, COMPILES, TIMES};
 use crate::Env;
@@ -27,6 +27,8 @@ use crate::table::{Row, percentile};
 
 /// How long anything may take, in seconds: all of 20,000 repositories compiled on a machine with much to do.
 const SECONDS_MAX: u64 = 300;
+/// Reactions at the same time, where the site says so: as many as the daemon has for all handlers.
+const AT_ONCE: usize = 16;
 /// Messages in a burst.
 const BURST: usize = 100;
 const ADDED: &str = "org.fedoraproject.prod.pagure.project.user.added";
@@ -55,7 +57,7 @@ pub fn run(env: &Env) -> Result<Vec<Row>> {
 /// A gitolite, its truth, and the handler's block.
 struct Place {
     repos: usize,
-    gitolite: Gitolite,
+    gitolite: Server,
     truth: Truth,
     dir: PathBuf,
     config: Map<String, Value>,
@@ -169,8 +171,7 @@ impl Place {
     fn through_the_daemon(&mut self, env: &Env) -> Result<Vec<Row>> {
         let pki = Pki::new()?;
         let publisher = Publisher::bind()?;
-        let rules = self.rules(&publisher.address, &pki);
-        let daemon = Daemon::start(&env.programs.reactor, &rules)?;
+        let daemon = Daemon::start(&env.programs.reactor, &self.rules(&publisher.address, &pki, None))?;
         publisher.wait_for_subscriber()?;
         let mut bus = Bus { gitolite: &self.gitolite, publisher, signer: pki.signer()?, daemon, sent: 0 };
         let (times, compiles) = (env.size(TIMES, 4), env.size(COMPILES, 1));
@@ -205,13 +206,28 @@ impl Place {
             row(what("publish → a new branch's rules are compiled"), &mut rules),
             Row::new(BENCH, what("publish → membership, the first after the start"), first, "s"),
         ];
-        rows.push(bus.burst(&mut self.truth, env.size(BURST, 10), self.repos)?);
+        let many = env.size(BURST, 10);
+        let burst = format!("{} repositories: {many} packages at once, until all counts", self.repos);
+        let (took, note) = bus.burst(&mut self.truth, many, self.repos, true)?;
+        drop(bus);
+
+        let publisher = Publisher::bind()?;
+        let daemon = Daemon::start(&env.programs.reactor, &self.rules(&publisher.address, &pki, Some(AT_ONCE)))?;
+        publisher.wait_for_subscriber()?;
+        let mut bus = Bus { gitolite: &self.gitolite, publisher, signer: pki.signer()?, daemon, sent: 0 };
+        bus.until_other_members(LEFT, &json!({"agent": "bench", "user": "alice", "group": "sig05"}))?;
+        let (took_16, note_16) = bus.burst(&mut self.truth, many, self.repos, false)?;
+        let (burst, beside) = (Row::new(BENCH, burst, took, "s"), format!("`at_once: {AT_ONCE}`"));
+        rows.push(burst.beside(beside, took_16).note(format!("{note}; beside it {note_16}")));
         Ok(rows)
     }
 
-    fn rules(&self, address: &str, pki: &Pki) -> String {
+    fn rules(&self, address: &str, pki: &Pki, at_once: Option<usize>) -> String {
         let mut handler = self.config.clone();
         handler.insert("use".into(), "gitolite".into());
+        if let Some(at_once) = at_once {
+            handler.insert("at_once".into(), at_once.into());
+        }
         let key = self.dir.join("secrets/ssh_key");
         handler.insert("secrets".into(), json!({"ssh_key": {"file": key, "plan": true}}));
         let dir = pki.dir();
@@ -296,23 +312,24 @@ impl Bus<'_> {
     }
 
     /// Many packages at once: until all of it counts, and how many pushes that were.
-    fn burst(&mut self, truth: &mut Truth, many: usize, repos: usize) -> Result<Row> {
+    fn burst(&mut self, truth: &mut Truth, many: usize, repos: usize, may: bool) -> Result<(f64, String)> {
         let (names, lists): (Vec<_>, Vec<_>) = (repos - many..repos).map(|n| (repo(n), list(n))).unzip();
-        names.iter().try_for_each(|name| truth.commit(name, "alice", true))?;
-        let bodies = names.iter().map(|name| self.body(ADDED, &project(name, "new_user")));
+        names.iter().try_for_each(|name| truth.commit(name, "alice", may))?;
+        let (topic, who) = if may { (ADDED, "new_user") } else { (REMOVED, "removed_user") };
+        let bodies = names.iter().map(|name| self.body(topic, &project(name, who)));
         let bodies = bodies.collect::<Result<Vec<_>>>()?;
         let (commits, pushes) = (self.gitolite.admin_log("members").len(), self.pushes()?);
         let began = Instant::now();
-        self.publisher.burst(ADDED, &bodies, many)?;
+        self.publisher.burst(topic, &bodies, many)?;
         let all = || {
             let inside = self.gitolite.admin_file("members", "in/al/alice").unwrap_or_default();
-            lists.iter().all(|list| inside.lines().any(|line| line == list))
+            lists.iter().all(|list| inside.lines().any(|line| line == list) == may)
         };
         let took = self.until("a burst", began, Duration::from_millis(50), all)?;
         let commits = self.gitolite.admin_log("members").len() - commits;
-        let note = format!("{} pushes, {commits} commits", self.pushes()? - pushes);
-        self.may_push(&names[many - 1], true)?;
-        Ok(Row::new(BENCH, format!("{repos} repositories: {many} packages at once, until all counts"), took, "s").note(note))
+        let pushes = self.pushes()? - pushes;
+        self.may_push(&names[many - 1], may)?;
+        Ok((took, format!("{pushes} pushes, {commits} commits")))
     }
 
     /// Pushes to `members` that gitolite took so far, as its log has them.
