@@ -7,21 +7,22 @@
 mod admin;
 mod conf;
 mod keys;
+pub mod ours;
 mod site;
+mod truth;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use reactor_tests::gitolite::Gitolite;
 
 use crate::Env;
 use crate::ssh_keys::work::{Cost, median};
 use crate::table::{Row, percentile};
 use admin::Admin;
 use conf::{File, WHO, Way, group_file, index_file, list, repo, rules_file, section};
-use site::Rc;
+use site::{Rc, Server};
 
 const BENCH: &str = "gitolite";
 /// Times that something short is done.
@@ -36,26 +37,34 @@ const COMPILE_TIMES: f64 = 5.0;
 const BY_REPOSITORY: &str = "#!/bin/sh\nword=$(printf %s \"${GL_REPO-}\" | tr / @)\n\"${0%/*}/reactor-groups\" \"$1\" | awk -v word=\"@$word\" \
                              '{ at = index($0, \"@\") } at == 0 { print } at && substr($0, at) == word { print substr($0, 1, at - 1) }'\n";
 
-/// Runs it.
+/// Runs the ways, without the handler.
 ///
 /// # Errors
 /// When something does not work at all.
-pub fn run(env: &Env) -> Result<Vec<Row>> {
-    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/gitolite").exists() {
-        eprintln!("  left out: it needs root and gitolite3 (scripts/install-test-deps)");
+pub fn run_ways(env: &Env) -> Result<Vec<Row>> {
+    if !there_is_gitolite()? {
         return Ok(Vec::new());
     }
-    // What leaves its parent becomes ours, so that its processor time is counted: what sshd started, when the client is gone.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut rows = ways(env)?;
     rows.extend(keys::run(env)?);
     Ok(rows)
 }
 
+/// Whether it can be run here.
+fn there_is_gitolite() -> Result<bool> {
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/bin/gitolite").exists() {
+        eprintln!("  left out: it needs root and gitolite3 (scripts/install-test-deps)");
+        return Ok(false);
+    }
+    // What leaves its parent becomes ours, so that its processor time is counted: what sshd started, when the client is gone.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(true)
+}
+
 /// A site of many repositories, and what is pushed there.
 struct Bench<'a> {
     env: &'a Env,
-    gitolite: Gitolite,
+    gitolite: Server,
     admin: Admin,
     repos: usize,
 }

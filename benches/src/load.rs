@@ -54,12 +54,20 @@ impl Pki {
         )
     }
 
+    /// The one signer, for messages of other shapes.
+    ///
+    /// # Errors
+    /// When its key can't be read.
+    pub fn signer(&self) -> Result<Signer> {
+        Signer::from_pem(self.certificate(), self.pems.key_pem.as_bytes()).map_err(|why| anyhow!(why))
+    }
+
     /// `n` signed bodies, numbered from 0, made on all cores.
     ///
     /// # Errors
     /// When signing fails.
     pub fn signed(&self, n: usize) -> Result<Vec<Vec<u8>>> {
-        let signer = Signer::from_pem(self.certificate(), self.pems.key_pem.as_bytes()).map_err(|why| anyhow!(why))?;
+        let signer = self.signer()?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut bodies = vec![Vec::new(); n];
         std::thread::scope(|scope| {

@@ -8,7 +8,7 @@
 
 mod ansible;
 mod bare;
-mod ours;
+pub(crate) mod ours;
 pub(crate) mod work;
 
 use std::fs;

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 /// Users of the site.
 const USERS: usize = 2_000;
 /// Groups, of ten users each.
-const GROUPS: usize = 100;
+pub const GROUPS: usize = 100;
 /// The branches that exist, and that only the maintainers push to.
-const BRANCHES: [&str; 4] = ["rawhide", "f42", "f41", "epel9"];
+pub const BRANCHES: [&str; 4] = ["rawhide", "f42", "f41", "epel9"];
 /// The branches that nobody makes.
 const RESERVED: [&str; 5] = ["f[0-9][0-9]", "epel[0-9]", "epel[0-9][0-9]", "el[0-9]", "olpc[0-9]"];
 
@@ -47,7 +47,7 @@ pub fn rules_file(n: usize) -> String {
 }
 
 /// Who maintains it.
-fn people(n: usize) -> Vec<String> {
+pub fn people(n: usize) -> Vec<String> {
     let mut people: Vec<String> = (0..=n % 3).map(|k| format!("user{:04}", (n * 7 + k * 131) % USERS)).collect();
     if n.is_multiple_of(5) {
         people.push(format!("@sig{:02}", n % GROUPS));
@@ -56,7 +56,8 @@ fn people(n: usize) -> Vec<String> {
     people
 }
 
-fn members(group: usize) -> Vec<String> {
+/// Who is in a group.
+pub fn members(group: usize) -> Vec<String> {
     (0..10).map(|k| format!("user{:04}", (group * 17 + k) % USERS)).collect()
 }
 

@@ -4,6 +4,7 @@
 //! skeleton, made as `Store.pm` would leave them: 20,000 in 4 s, so nothing need be kept between two runs.
 
 use std::fs;
+use std::ops::Deref;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,9 +14,8 @@ use reactor_tests::gitolite::{Gitolite, Options};
 
 use super::conf::{WHO, repo};
 
-/// What a bare repository has.
-const DIRECTORIES: [&str; 8] =
-    ["", "objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags", "hooks"];
+/// What a bare repository must have; git makes the rest when it is pushed to.
+const DIRECTORIES: [&str; 4] = ["", "objects", "refs", "hooks"];
 /// What POST_COMPILE runs in gitolite's own gitolite.rc, besides ssh-authkeys.
 const DEFAULT_TRIGGERS: &str = "'git-config', 'daemon', 'gitweb'";
 
@@ -28,13 +28,32 @@ pub struct Rc {
     pub default_triggers: bool,
 }
 
+/// A gitolite whose many repositories are removed first: the tests' own cleaning up has a limit, and a disk may be busy.
+#[derive(Debug)]
+pub struct Server(Gitolite);
+
+impl Deref for Server {
+    type Target = Gitolite;
+
+    fn deref(&self) -> &Gitolite {
+        &self.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // What can't be removed here, the tests' own cleaning up says.
+        let _ = fs::remove_dir_all(self.0.home().join("repositories/rpms"));
+    }
+}
+
 /// Starts it; the repositories are there, no rules name them.
 ///
 /// # Errors
 /// When they can't be made.
-pub fn start(repos: usize, asks_keys: bool) -> Result<Gitolite> {
+pub fn start(repos: usize, asks_keys: bool) -> Result<Server> {
     let users = WHO.iter().map(|(who, _)| *who).chain(["alice"]).collect();
-    let gitolite = Gitolite::start(&Options { users, asks_groups: true, asks_keys, ..Options::default() });
+    let gitolite = Server(Gitolite::start(&Options { users, asks_groups: true, asks_keys, ..Options::default() }));
     // The tests' own hooks there hold a push where a test wants it.
     for hook in ["pre-receive", "post-receive"] {
         fs::remove_file(gitolite.repository("gitolite-admin").join("hooks").join(hook))?;

@@ -19,6 +19,7 @@ const GROUP: &str = "sysadmin-main";
 /// The handler's site: who has which keys, the hosts, its secret.
 #[derive(Debug)]
 pub struct Site {
+    handler: &'static str,
     dir: PathBuf,
     config: Map<String, Value>,
 }
@@ -46,10 +47,13 @@ impl Site {
             ("hosts", json!(dir.join("hosts.yaml"))),
             ("ssh", json!({"known_hosts": farm.known_hosts(), "connect_timeout": "60s", "command_timeout": "60s"})),
         ];
-        Ok(Self {
-            dir: dir.to_owned(),
-            config: config.map(|(word, value)| (word.to_owned(), value)).into_iter().collect(),
-        })
+        let config = config.map(|(word, value)| (word.to_owned(), value)).into_iter().collect();
+        Ok(Self::of("ssh-keys", dir, config))
+    }
+
+    /// Of another handler; its secrets are in `dir/secrets`.
+    pub fn of(handler: &'static str, dir: &Path, config: Map<String, Value>) -> Self {
+        Self { handler, dir: dir.to_owned(), config }
     }
 
     /// The truth from now on: each user has one key.
@@ -92,7 +96,7 @@ impl<'a> Handler<'a> {
     /// When it can't be started.
     pub fn start(reactor: &Path, site: &'a Site) -> Result<Self> {
         let mut command = Command::new(reactor);
-        command.args(["handler", "ssh-keys", "serve"]).current_dir(&site.dir).env_clear();
+        command.args(["handler", site.handler, "serve"]).current_dir(&site.dir).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &site.dir);
         command.env("TMPDIR", &site.dir).env("REACTOR_SECRETS", site.dir.join("secrets"));
         let log = File::options().create(true).append(true).open(site.dir.join("log"))?;
@@ -134,7 +138,16 @@ impl<'a> Handler<'a> {
         Ok(())
     }
 
-    fn ask(&mut self, verb: &str, with: &Value, changes: Option<Vec<Change>>) -> Result<Vec<Change>> {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks for a plan, or to apply one; what it says is planned or done.
+    ///
+    /// # Errors
+    /// When it fails, or leaves something for later.
+    pub fn ask(&mut self, verb: &str, with: &Value, changes: Option<Vec<Change>>) -> Result<Vec<Change>> {
         self.asked += 1;
         let with: Params = serde_json::from_value(with.clone())?;
         let request = Request {
