@@ -19,8 +19,13 @@ struct Whole {
 impl Whole {
     fn new() -> Self {
         let whole = Self { dir: tempfile::tempdir().unwrap(), remote: Remote::new(), handler: Gitolite::new() };
-        fs::write(whole.dir.path().join("rules.hbs"), "repo {{repo}}\n  R = @all\n{{#if commit}}  RW = {{commit}}\n{{/if}}").unwrap();
-        fs::write(whole.dir.path().join("accounts.yaml"), "users: {alice: {keys: []}, bob: {keys: []}}\ngroups: {}\n").unwrap();
+        fs::write(
+            whole.dir.path().join("rules.hbs"),
+            "repo {{repo}}\n  R = @all\n{{#if commit}}  RW = {{commit}}\n{{/if}}",
+        )
+        .unwrap();
+        fs::write(whole.dir.path().join("accounts.yaml"), "users: {alice: {keys: []}, bob: {keys: []}}\ngroups: {}\n")
+            .unwrap();
         whole.people("alice");
         whole
     }

@@ -227,7 +227,8 @@ impl Site {
     async fn everything(&self) -> Result<Known, Failure> {
         let (now, all, people) = tokio::try_join!(self.admin.look(), self.truth.all(), self.key_holders())?;
         let All { repos, left_alone, notes } = all;
-        let mut known = Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true, began: 0 };
+        let mut known =
+            Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true, began: 0 };
         known.notes.extend(left_alone.iter().map(|(name, why)| format!("{name}: left as it is: {why}")));
         let mut left_alone: BTreeSet<RepoName> = left_alone.into_keys().collect();
         let layout = read_template(self.config.template.as_deref())?;
