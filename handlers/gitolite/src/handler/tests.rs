@@ -105,3 +105,22 @@ async fn only_one_plan_of_all_and_no_empty_one_is_kept() {
     assert!(whole.plan(&whole.request("03", None)).await.is_empty());
     assert!(lock(&site.kept).is_empty());
 }
+
+#[tokio::test]
+async fn more_groups_than_are_asked_about_at_once_are_asked_about_in_parts() {
+    let whole = Whole::new();
+    let groups: Vec<String> = (0..=accounts::GROUPS_MAX).map(|n| format!("g{n}")).collect();
+    let of = |n: usize| if n == 7 { "alice, bob" } else { "bob" };
+    let lines: String = groups.iter().enumerate().map(|(n, group)| format!("  {group}: [{}]\n", of(n))).collect();
+    let text = format!("users: {{alice: {{keys: []}}, bob: {{keys: []}}}}\ngroups:\n{lines}");
+    fs::write(whole.dir.path().join("accounts.yaml"), text).unwrap();
+    whole.people(&groups.iter().map(|group| format!("\"@{group}\"")).collect::<Vec<_>>().join(", "));
+    let known = whole.handler.site(&whole.request("", None).config).unwrap();
+    let known = known.ask(&whole.request("01", None)).await.unwrap();
+    assert!(known.notes.is_empty(), "{:?}", known.notes);
+    let with_alice = |group: &plan::Group| matches!(group, plan::Group::Whole(all) if all.len() == 2);
+    assert_eq!(known.wanted.groups.len(), groups.len());
+    let found: Vec<&str> =
+        known.wanted.groups.iter().filter(|(_, group)| with_alice(group)).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(found, ["g7"]);
+}
