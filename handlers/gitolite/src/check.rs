@@ -7,11 +7,8 @@ use handler_api::Failure;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
-use crate::layout::{FEDORA, Layout};
+use crate::layout::{FEDORA, Layout, TEMPLATE_BYTES_MAX};
 use crate::truth::Truth;
-
-/// Largest template, in bytes.
-pub const TEMPLATE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Whether the block can be used; nothing is read or connected.
 ///
@@ -74,7 +71,7 @@ pub(crate) fn read_template(path: Option<&Path>) -> Result<Layout, Failure> {
         Failure::retry(format!("the template {shown} can't be read: {why}")).hinting(format!("ls -lL {shown}"))
     };
     let about = std::fs::metadata(path).map_err(|error| failed(&error))?;
-    if !about.is_file() || about.len() > TEMPLATE_BYTES_MAX {
+    if !about.is_file() || about.len() > TEMPLATE_BYTES_MAX as u64 {
         return Err(failed(&format!("it is no file of at most {TEMPLATE_BYTES_MAX} bytes")));
     }
     let source = std::fs::read_to_string(path).map_err(|error| failed(&error))?;

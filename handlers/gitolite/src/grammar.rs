@@ -90,27 +90,9 @@ impl Rule {
     pub fn list(&self) -> Option<List> {
         self.who.strip_prefix('@').and_then(|name| List::parse(name).ok())
     }
-
-    /// The group that it names, if that is one: neither everyone nor a list.
-    #[must_use]
-    pub fn group(&self) -> Option<GroupName> {
-        self.who.strip_prefix('@').and_then(|name| GroupName::parse(name).ok())
-    }
 }
 
 impl Section {
-    /// The rules by which more may write than anyone named: everyone, or whoever stands under a pattern of repositories.
-    /// A plan in which one comes up waits for a person.
-    pub fn everyone_writes(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(|rule| rule.writes() && (rule.is_for_everyone() || rule.is_about_a_pattern()))
-    }
-
-    /// The groups that the rules name.
-    #[must_use]
-    pub fn groups(&self) -> BTreeSet<GroupName> {
-        self.rules.iter().filter_map(Rule::group).collect()
-    }
-
     /// The lists that the rules name.
     #[must_use]
     pub fn lists(&self) -> BTreeSet<List> {

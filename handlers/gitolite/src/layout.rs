@@ -121,7 +121,9 @@ impl Layout {
     /// the line is named and shown.
     pub fn render(&self, name: &RepoName, repo: &Repo, membership: Membership) -> Result<Rendered, Failure> {
         if values::bytes(repo, membership) > VALUES_BYTES_MAX {
-            let why = format!("{name} has so many people and branches that its rules have more than {RENDERED_BYTES_MAX} bytes");
+            let why = format!(
+                "{name} has so many people and branches that its rules have more than {RENDERED_BYTES_MAX} bytes"
+            );
             return Err(self.wrong(None, &why));
         }
         let values::Values { context, lists } = values::of(name, repo, membership);

@@ -129,6 +129,11 @@ pub fn plan(
         work.index()?;
     }
     work.shared_keys(&wanted.keys);
+    if let Some((branch, path)) = work.edits.keys().find(|(branch, path)| !branch.has(path)) {
+        return Err(Failure::permanent(format!(
+            "{path} on {branch:?} is not ours to write: this is a bug of the handler"
+        )));
+    }
     let subjects = tell::subjects(&work.tellings);
     let changes = tell::in_bounds(work.tellings, &work.edits);
     Ok(Planned { edits: work.edits, changes, notes: few(work.notes), subjects })

@@ -430,7 +430,8 @@ async fn put_back(inner: &Arc<Inner>, batch: &Batch, why: &[Complaint]) -> Resul
         // Only a compile was wanted: back to what compiled well at last.
         let Some(compiled) = good.compiled else { return Ok(why.to_vec()) };
         // What people broke themselves is no reason to take back what is good of ours, and done since the mark.
-        let is_ours = |path: &str| OURS.iter().any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
+        let is_ours =
+            |path: &str| OURS.iter().any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
         if !why.iter().any(|complaint| complaint.place.as_ref().is_none_or(|place| is_ours(&place.path))) {
             return Ok(why.to_vec());
         }

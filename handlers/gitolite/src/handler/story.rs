@@ -178,7 +178,10 @@ mod tests {
             (json!({"acl": {"acl": "commit", "fas_name": "group::perl-sig"}}), vec!["perl-sig"]),
             (json!({"new_user": "alice", "new_access": "commit", "branches": null}), vec!["alice"]),
             (json!({"removed_groups": ["a", "b"], "agent": "limb"}), vec!["a", "b"]),
-            (json!({"group": {"name": "g"}, "user": {"username": "ralph"}, "agent": {"username": "t"}}), vec!["g", "ralph"]),
+            (
+                json!({"group": {"name": "g"}, "user": {"username": "ralph"}, "agent": {"username": "t"}}),
+                vec!["g", "ralph"],
+            ),
             (json!({"msg": {"agent": "dude", "user": "ralph", "group": "g"}}), vec!["g", "ralph"]),
             (json!({"IPA_API_PARAMS": r#"{"cn": "g", "user": ["a", "b"]}"#, "_COMM": "httpd"}), vec!["a", "b"]),
         ] {
@@ -202,7 +205,8 @@ mod tests {
         ] {
             assert!(told_of(&body, &json!({})).is_empty(), "{body}");
         }
-        let group = json!({"group": {"name": "g", "creator": {"name": "alice"}, "members": ["bob"], "description": "carol"}});
+        let group =
+            json!({"group": {"name": "g", "creator": {"name": "alice"}, "members": ["bob"], "description": "carol"}});
         assert_eq!(told_of(&group, &json!({})), ["g"]);
     }
 

@@ -19,8 +19,13 @@ struct Whole {
 impl Whole {
     fn new() -> Self {
         let whole = Self { dir: tempfile::tempdir().unwrap(), remote: Remote::new(), handler: Gitolite::new() };
-        fs::write(whole.dir.path().join("rules.hbs"), "repo {{repo}}\n  R = @all\n{{#if commit}}  RW = {{commit}}\n{{/if}}").unwrap();
-        fs::write(whole.dir.path().join("accounts.yaml"), "users: {alice: {keys: []}, bob: {keys: []}}\ngroups: {}\n").unwrap();
+        fs::write(
+            whole.dir.path().join("rules.hbs"),
+            "repo {{repo}}\n  R = @all\n{{#if commit}}  RW = {{commit}}\n{{/if}}",
+        )
+        .unwrap();
+        fs::write(whole.dir.path().join("accounts.yaml"), "users: {alice: {keys: []}, bob: {keys: []}}\ngroups: {}\n")
+            .unwrap();
         whole.people("alice");
         whole
     }
@@ -99,4 +104,23 @@ async fn only_one_plan_of_all_and_no_empty_one_is_kept() {
     whole.done("04", "alice", "alice").await;
     assert!(whole.plan(&whole.request("03", None)).await.is_empty());
     assert!(lock(&site.kept).is_empty());
+}
+
+#[tokio::test]
+async fn more_groups_than_are_asked_about_at_once_are_asked_about_in_parts() {
+    let whole = Whole::new();
+    let groups: Vec<String> = (0..=accounts::GROUPS_MAX).map(|n| format!("g{n}")).collect();
+    let of = |n: usize| if n == 7 { "alice, bob" } else { "bob" };
+    let lines: String = groups.iter().enumerate().map(|(n, group)| format!("  {group}: [{}]\n", of(n))).collect();
+    let text = format!("users: {{alice: {{keys: []}}, bob: {{keys: []}}}}\ngroups:\n{lines}");
+    fs::write(whole.dir.path().join("accounts.yaml"), text).unwrap();
+    whole.people(&groups.iter().map(|group| format!("\"@{group}\"")).collect::<Vec<_>>().join(", "));
+    let known = whole.handler.site(&whole.request("", None).config).unwrap();
+    let known = known.ask(&whole.request("01", None)).await.unwrap();
+    assert!(known.notes.is_empty(), "{:?}", known.notes);
+    let with_alice = |group: &plan::Group| matches!(group, plan::Group::Whole(all) if all.len() == 2);
+    assert_eq!(known.wanted.groups.len(), groups.len());
+    let found: Vec<&str> =
+        known.wanted.groups.iter().filter(|(_, group)| with_alice(group)).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(found, ["g7"]);
 }

@@ -203,21 +203,23 @@ impl Site {
         groups: &BTreeSet<GroupName>,
         notes: &mut Vec<String>,
     ) -> Result<BTreeMap<GroupName, BTreeSet<UserName>>, Failure> {
-        let asked = groups.iter().map(|group| group.as_str().to_owned()).collect();
-        let Members { accounts, notes: said } = self.accounts.members(&asked).await?;
-        notes.extend(said);
         let mut members: BTreeMap<GroupName, BTreeSet<UserName>> =
             groups.iter().map(|group| (group.clone(), BTreeSet::new())).collect();
-        for (name, account) in &accounts {
-            match UserName::parse(name) {
-                Ok(user) => {
-                    for (group, members) in &mut members {
-                        if account.groups.contains(group.as_str()) {
-                            members.insert(user.clone());
+        let groups: Vec<String> = groups.iter().map(|group| group.as_str().to_owned()).collect();
+        for some in groups.chunks(accounts::GROUPS_MAX) {
+            let Members { accounts, notes: said } = self.accounts.members(&some.iter().cloned().collect()).await?;
+            notes.extend(said);
+            for (name, account) in &accounts {
+                match UserName::parse(name) {
+                    Ok(user) => {
+                        // Its groups, not all groups: a large site has many of both.
+                        for group in account.groups.iter().filter(|group| some.binary_search(group).is_ok()) {
+                            let members = GroupName::parse(group).ok().and_then(|group| members.get_mut(&group));
+                            members.into_iter().for_each(|members| _ = members.insert(user.clone()));
                         }
                     }
+                    Err(why) => notes.push(format!("{}: {why}; left out", handler_api::words::quoted(name))),
                 }
-                Err(why) => notes.push(format!("{}: {why}; left out", handler_api::words::quoted(name))),
             }
         }
         Ok(members)
@@ -241,7 +243,8 @@ impl Site {
     async fn everything(&self) -> Result<Known, Failure> {
         let (now, all, people) = tokio::try_join!(self.admin.look(), self.truth.all(), self.key_holders())?;
         let All { repos, left_alone, notes } = all;
-        let mut known = Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true, began: 0 };
+        let mut known =
+            Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true, began: 0 };
         known.notes.extend(left_alone.iter().map(|(name, why)| format!("{name}: left as it is: {why}")));
         let mut left_alone: BTreeSet<RepoName> = left_alone.into_keys().collect();
         let layout = read_template(self.config.template.as_deref())?;

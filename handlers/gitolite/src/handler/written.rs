@@ -26,9 +26,8 @@ impl Written {
     /// `reaction` is about to write about these, by what it began to ask at `began`. False = somebody else has written about
     /// one of them since: it must ask again.
     pub(super) fn may_write(&mut self, reaction: &str, began: u64, subjects: &BTreeSet<String>) -> bool {
-        let is_older = |subject: &String| {
-            self.subjects.get(subject).is_some_and(|(when, by)| *when > began && by != reaction)
-        };
+        let is_older =
+            |subject: &String| self.subjects.get(subject).is_some_and(|(when, by)| *when > began && by != reaction);
         if began < self.forgotten || subjects.iter().any(is_older) {
             return false;
         }
@@ -37,7 +36,8 @@ impl Written {
             self.subjects.clear();
             self.forgotten = self.now;
         }
-        let known = subjects.iter().take(SUBJECTS_MAX).map(|subject| (subject.clone(), (self.now, reaction.to_owned())));
+        let known =
+            subjects.iter().take(SUBJECTS_MAX).map(|subject| (subject.clone(), (self.now, reaction.to_owned())));
         self.subjects.extend(known);
         true
     }

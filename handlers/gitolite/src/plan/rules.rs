@@ -127,7 +127,9 @@ impl Work<'_> {
 fn why_whole_waits(old: &Section, new: &Section, moved: bool) -> Option<String> {
     let denies = |section: &Section| section.rules.iter().any(|rule| rule.permission == "-");
     if moved && (denies(old) || denies(new)) {
-        return Some("its denials count in another order: who gains or loses access is not told name by name".to_owned());
+        return Some(
+            "its denials count in another order: who gains or loses access is not told name by name".to_owned(),
+        );
     }
     (old.options != new.options).then(|| "other options: what they give or take is not told name by name".to_owned())
 }

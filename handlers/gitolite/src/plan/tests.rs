@@ -93,7 +93,7 @@ pub(super) fn told(names: &[&str]) -> BTreeSet<String> {
 pub(super) fn words(planned: &Planned) -> Vec<String> {
     let word = |change: &Change| {
         let action = serde_json::to_value(change.action).unwrap();
-        let why = (change).hold.as_deref().map(|why| format!(" ! {why}")).unwrap_or_default();
+        let why = change.hold.as_deref().map(|why| format!(" ! {why}")).unwrap_or_default();
         format!("{} {}{why}", action.as_str().unwrap(), change.target)
     };
     planned.changes.iter().map(word).collect()
@@ -161,7 +161,7 @@ fn everyone_in_a_rule_that_writes_waits_also_if_all_is_named() {
     let wanted = of_repo("rpms/foo", &["R = @all", "RW f41 = @all", "RW+CD = alice"], &[]);
     let planned = make(&mut Files::default(), &wanted, Compiled, &["all", "@all"]);
     assert_eq!(words(&planned)[1], "create rpms/foo: RW f41: @all ! everyone may write");
-    assert_eq!(planned.changes.iter().filter(|change| (change).hold.as_deref().is_some()).count(), 1);
+    assert_eq!(planned.changes.iter().filter(|change| change.hold.as_deref().is_some()).count(), 1);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_repository_that_is_no_more_always_waits_and_leaves_nothing() {
     // One where nobody may do anything has no rules.
     make(&mut files, &of_repo("rpms/foo", &["RW = alice"], &[]), Compiled, &["x"]);
     let planned = make(&mut files, &of_repo("rpms/foo", &[], &[]), Compiled, &["alice"]);
-    assert!((&planned.changes[0]).hold.as_deref().is_some(), "{planned:?}");
+    assert!(planned.changes[0].hold.as_deref().is_some(), "{planned:?}");
 }
 
 #[test]

@@ -21,7 +21,9 @@ fn waits(planned: &Planned) -> bool {
 #[test]
 fn a_group_that_a_hand_written_line_names_gets_no_members_unseen() {
     for membership in [Asked, Compiled] {
-        for (name, expected) in [("admins", true), ("deputies", true), ("infra", true), ("everybody", false), ("root", false)] {
+        for (name, expected) in
+            [("admins", true), ("deputies", true), ("infra", true), ("everybody", false), ("root", false)]
+        {
             let mut wanted = of_group(name, Group::Whole(users(&["mallory"])));
             let planned = plan(&wanted, &by_hand(BY_HAND), membership, &told(&["mallory", name])).unwrap();
             assert_eq!(waits(&planned), expected, "{name}: {planned:?}");
@@ -46,7 +48,9 @@ fn a_key_of_whoever_may_write_to_the_admin_repository_is_looked_at() {
             assert_eq!(waits(&planned), expected, "{name}: {planned:?}");
         }
         let wanted = Wanted { keys: BTreeMap::from([(user("bob"), vec![key(0, "x")])]), ..Wanted::default() };
-        for text in ["repo @all\n\tRW = bob\n", "repo foo gitolite-admin\n RW master = alice bob\n", "repo .*\n RW+=bob"] {
+        for text in
+            ["repo @all\n\tRW = bob\n", "repo foo gitolite-admin\n RW master = alice bob\n", "repo .*\n RW+=bob"]
+        {
             assert!(waits(&plan(&wanted, &by_hand(text), membership, &told(&["bob"])).unwrap()), "{text}");
         }
     }

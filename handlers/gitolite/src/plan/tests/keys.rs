@@ -32,7 +32,7 @@ fn keys_come_change_and_go() {
         let is = |action, hold_is: Option<&str>| {
             let found = planned.changes.iter().filter(|change| change.action == action);
             let found: Vec<&Change> = found.collect();
-            assert_eq!((found.len(), (found[0]).hold.as_deref()), (1, hold_is), "{planned:?}");
+            assert_eq!((found.len(), found[0].hold.as_deref()), (1, hold_is), "{planned:?}");
         };
         is(Action::Create, None);
         is(Action::Update, None);
@@ -41,7 +41,7 @@ fn keys_come_change_and_go() {
         assert!(!text.contains("AAAAC3Nza"), "a plan shows no key: {text}");
         let planned = make(&mut files, &of_keys("alice", &[]), membership, &["alice"]);
         assert!(
-            planned.changes.iter().all(|change| change.action == Action::Delete && (change).hold.as_deref().is_none())
+            planned.changes.iter().all(|change| change.action == Action::Delete && change.hold.as_deref().is_none())
         );
         assert_eq!(files, Files::default());
     }
@@ -122,7 +122,7 @@ fn reconcile_finds_what_is_missing_and_what_is_too_much() {
             files.put(branch, &path, "g\n");
             let planned = make(&mut files, &site(), membership, &[]);
             assert_eq!(planned.changes.len(), 1, "{path}: {planned:?}");
-            assert!((&planned.changes[0]).hold.as_deref().is_some(), "{path}: {planned:?}");
+            assert!(planned.changes[0].hold.as_deref().is_some(), "{path}: {planned:?}");
             assert_eq!(files, clean, "{path}");
         }
     }

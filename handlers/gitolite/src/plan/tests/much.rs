@@ -42,7 +42,7 @@ fn many_changes_are_told_by_file_and_more_by_shard() {
         planned
             .changes
             .iter()
-            .all(|change| (change).hold.as_deref().is_some_and(|why| why.contains("no message names alice")))
+            .all(|change| change.hold.as_deref().is_some_and(|why| why.contains("no message names alice")))
     );
     assert!(planned.changes.len() <= 256 && bytes(&planned) <= PLAN_BYTES_MAX);
 }

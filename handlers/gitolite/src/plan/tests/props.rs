@@ -19,7 +19,8 @@ fn who() -> impl Strategy<Value = Vec<&'static str>> {
 
 /// The rules hold names as the template for either membership would write them; what they say is not looked at here.
 fn a_repo(name: &'static str) -> impl Strategy<Value = Option<Rendered>> {
-    let of = move |(commit, any, branch, flags): (Vec<&str>, Vec<&str>, Vec<&str>, (bool, bool, u8))| {
+    type Names = Vec<&'static str>;
+    let of = move |(commit, any, branch, flags): (Names, Names, Names, (bool, bool, u8))| {
         let (is_there, has_rules, order) = flags;
         let word = name.replace('/', "@");
         let lists = [
