@@ -337,9 +337,8 @@ impl Bus<'_> {
         let logs = fs::read_dir(self.gitolite.home().join(".gitolite/logs"))?;
         let count = |log: std::io::Result<fs::DirEntry>| -> Result<usize> {
             let text = fs::read_to_string(log?.path())?;
-            let is_push = |line: &&str| {
-                line.contains("\tupdate\tgitolite-admin\t") && line.contains("refs/heads/members")
-            };
+            let is_push =
+                |line: &&str| line.contains("\tupdate\tgitolite-admin\t") && line.contains("refs/heads/members");
             Ok(text.lines().filter(is_push).count())
         };
         logs.map(count).sum()

@@ -247,11 +247,11 @@ impl Site {
             Known { wanted: Wanted::default(), now, told: BTreeSet::new(), notes, about_rules: true, began: 0 };
         known.notes.extend(left_alone.iter().map(|(name, why)| format!("{name}: left as it is: {why}")));
         let mut left_alone: BTreeSet<RepoName> = left_alone.into_keys().collect();
-        let layout = read_template(self.config.template.as_deref())?;
+        let layout = Arc::new(read_template(self.config.template.as_deref())?);
         let mut groups = self.config.groups.clone();
         let mut new = Vec::new();
-        for (name, repo) in repos {
-            match layout.render(&name, &repo, self.config.membership) {
+        for (name, repo, rendered) in render_all(Arc::clone(&layout), repos, self.config.membership).await? {
+            match rendered {
                 Ok(rendered) => {
                     groups.extend(groups_of(&repo).cloned());
                     if self.config.made_by != MadeBy::Gitolite
@@ -430,6 +430,20 @@ async fn is_in(base: &Path, name: &RepoName) -> Result<bool, Failure> {
 
 fn stands(now: &dyn Look, name: &RepoName) -> Result<bool, Failure> {
     Ok(now.read(files::Branch::Master, &files::conf_repo(name))?.is_some())
+}
+
+/// The rules of many repositories, on a thread of its own: 20,000 take a second or more, and others wait for this one.
+async fn render_all(
+    layout: Arc<Layout>,
+    repos: BTreeMap<RepoName, Repo>,
+    membership: Membership,
+) -> Result<Vec<(RepoName, Repo, Result<Rendered, Failure>)>, Failure> {
+    let render = move |(name, repo): (RepoName, Repo)| {
+        let rendered = layout.render(&name, &repo, membership);
+        (name, repo, rendered)
+    };
+    let all = tokio::task::spawn_blocking(move || repos.into_iter().map(render).collect()).await;
+    all.map_err(|error| Failure::retry(format!("making the rules: {error}")))
 }
 
 /// All repositories whose rules or lists stand there.
