@@ -152,7 +152,8 @@ fn is_remote(url: &str) -> bool {
     }
     let Some((host, name)) = url.split_once(':') else { return false };
     let host_is_plain = plain(host) && !host.starts_with('-') && !host.contains('/') && !host.contains("@-");
-    host_is_plain && plain(name) && !name.starts_with([':', '-'])
+    // `https://x/y` is no host called `https`.
+    host_is_plain && plain(name) && !name.starts_with([':', '-']) && !name.starts_with("//")
 }
 
 fn membership(words: &Words<'_>) -> Result<Membership, Failure> {
