@@ -152,7 +152,6 @@ fn is_remote(url: &str) -> bool {
     }
     let Some((host, name)) = url.split_once(':') else { return false };
     let host_is_plain = plain(host) && !host.starts_with('-') && !host.contains('/') && !host.contains("@-");
-    // `https://x/y` is no host called `https`.
     host_is_plain && plain(name) && !name.starts_with([':', '-']) && !name.starts_with("//")
 }
 
