@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 
 /// What a person who waits for access would still call soon, on a loaded machine.
 pub const SOON: Duration = Duration::from_secs(90);
+/// Between two looks at the journal: each is a process.
+const LOOK: Duration = Duration::from_millis(100);
 /// The topics of the site's bus begin so.
 pub const PREFIX: &str = "org.fedoraproject.dev.peer";
 /// The group whose members' keys are kept, where keys are.
@@ -156,11 +158,16 @@ impl Site {
         }
     }
 
-    /// SIGKILL to the daemon, its handlers, and every git and ssh that they have started.
-    pub fn kill_9_all(&mut self) {
+    /// SIGKILL to the daemon alone.
+    pub fn kill_9(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             daemon.kill_9();
         }
+    }
+
+    /// SIGKILL to the daemon, its handlers, and every git and ssh that they have started.
+    pub fn kill_9_all(&mut self) {
+        self.kill_9();
         wait_until("nothing of the site runs", SOON, || {
             let left = self.helpers();
             for pid in &left {
@@ -273,7 +280,7 @@ impl Site {
             let rows = || self.rows().iter().map(|row| format!("{row}\n")).collect::<String>();
             let late = began.elapsed() > SOON;
             assert!(!late, "no {n} reactions with the key {key} are {state}:\n{}{}", rows(), self.scratch.log());
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK);
         }
     }
 
@@ -286,7 +293,7 @@ impl Site {
                 return;
             }
             assert!(began.elapsed() < SOON, "not {n} that are done: {rows:?}\n{}", self.scratch.log());
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK);
         }
     }
 
@@ -296,7 +303,7 @@ impl Site {
         let began = Instant::now();
         while !self.rows().iter().any(says) {
             assert!(began.elapsed() < SOON, "{key} does not wait for {why:?}: {:?}", self.rows());
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK);
         }
     }
 
