@@ -36,7 +36,8 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
     let admin = Some(Path::new(&config.admin.url)).filter(|path| path.is_absolute());
     if let Some(Err(error)) = admin.map(std::fs::metadata) {
         let missing = format!("the admin repository {}: {error}", config.admin.url);
-        let hint = "write where it is: admin: git@HOST:gitolite-admin, or the path of a bare repository that reactor can read";
+        let hint =
+            "write where it is: admin: git@HOST:gitolite-admin, or the path of a bare repository that reactor can read";
         found.push(Failure::retry(missing).hinting(hint));
     }
     for file in config.admin.known_hosts.as_deref().into_iter().chain(config.admin.ssh_config.as_deref()) {
@@ -56,7 +57,8 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
             return Ok(());
         }
         let all = Truth::open(&config.repos)?.all().await?;
-        let alone = |why: &String| Failure::permanent(why).hinting("until it is mended, this repository stays as it is");
+        let alone =
+            |why: &String| Failure::permanent(why).hinting("until it is mended, this repository stays as it is");
         found.extend(all.left_alone.values().map(alone));
         let note = |why: &String| Failure::permanent(why).hinting("mend it, then `reactor check`");
         found.extend(all.notes.iter().map(note));
@@ -124,7 +126,11 @@ mod tests {
         assert!(alone.starts_with("the admin repository /") && alone.lines().count() == 1, "{alone}");
         for (repos, template, expected) in [
             (good.replace("perl-sig", "perl-sgi"), FEDORA, "has no group `perl-sgi`; there is `perl-sig`"),
-            (good.replace("@perl-sig", "@all"), FEDORA, "write `everyone: true` | until it is mended, this repository stays"),
+            (
+                good.replace("@perl-sig", "@all"),
+                FEDORA,
+                "write `everyone: true` | until it is mended, this repository stays",
+            ),
             (format!("{good}  rpms/../bar: {{commit: [alice]}}\n"), FEDORA, "rpms/../bar"),
             (good.to_owned(), "repo {{repo}}\n{{#if commit}}\nRW = alice\n", "a block is not closed"),
             (good.to_owned(), "repo {{repo}}\n{{#if comit}}\nRW = alice\n{{/if}}\n", "`comit`"),

@@ -197,7 +197,9 @@ const HINT: &str = "mend the template, then `reactor check`; its values are repo
 fn unreadable(reason: &str) -> String {
     if reason.starts_with("invalid handlebars syntax") {
         let blocks = "{{#if …}} … {{/if}}, {{#each …}} … {{/each}}";
-        return format!("it can't be read from there on: a {{{{…}}}} is not whole, or a block is not closed ({blocks})");
+        return format!(
+            "it can't be read from there on: a {{{{…}}}} is not whole, or a block is not closed ({blocks})"
+        );
     }
     format!("it can't be read: {reason}")
 }

@@ -81,14 +81,25 @@ fn last_commit(admin: &Path) -> anyhow::Result<String> {
     let shown = Command::new("git")
         .arg("--git-dir")
         .arg(admin)
-        .args(["show", "--no-color", "--no-ext-diff", "--unified=0", "--word-diff=plain", "--format=%s%n%b", "master", "--", RULES])
+        .args([
+            "show",
+            "--no-color",
+            "--no-ext-diff",
+            "--unified=0",
+            "--word-diff=plain",
+            "--format=%s%n%b",
+            "master",
+            "--",
+            RULES,
+        ])
         .stdin(Stdio::null())
         .output()
         .context("git can't be started")?;
     ensure!(shown.status.success(), "git show: {}", String::from_utf8_lossy(&shown.stderr));
     let text = String::from_utf8_lossy(&shown.stdout);
     let is_noise = |line: &&str| {
-        ["give ", "diff ", "index ", "--- ", "+++ ", "@@ "].iter().any(|noise| line.starts_with(noise)) || line.is_empty()
+        ["give ", "diff ", "index ", "--- ", "+++ ", "@@ "].iter().any(|noise| line.starts_with(noise))
+            || line.is_empty()
     };
     let subject = text.lines().take(1);
     Ok(subject.chain(text.lines().skip(1).filter(|line| !is_noise(line))).collect::<Vec<_>>().join("\n"))
