@@ -7,6 +7,7 @@ use handler_api::Failure;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
+use crate::handler::groups_of;
 use crate::layout::{FEDORA, Layout, TEMPLATE_BYTES_MAX};
 use crate::truth::Truth;
 
@@ -30,8 +31,13 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
     };
     let mut found = Vec::new();
     let admin = Some(Path::new(&config.admin.url)).filter(|path| path.is_absolute());
-    let files = config.admin.known_hosts.as_deref().into_iter().chain(config.admin.ssh_config.as_deref()).chain(admin);
-    for file in files {
+    if let Some(Err(error)) = admin.map(std::fs::metadata) {
+        let missing = format!("the admin repository {}: {error}", config.admin.url);
+        let hint =
+            "write where it is: admin: git@HOST:gitolite-admin, or the path of a bare repository that reactor can read";
+        found.push(Failure::retry(missing).hinting(hint));
+    }
+    for file in config.admin.known_hosts.as_deref().into_iter().chain(config.admin.ssh_config.as_deref()) {
         if let Err(error) = std::fs::metadata(file) {
             let shown = file.display();
             found.push(Failure::retry(format!("{shown}: {error}")).hinting(format!("ls -lL {shown}")));
@@ -48,10 +54,18 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
             return Ok(());
         }
         let all = Truth::open(&config.repos)?.all().await?;
-        found.extend(all.left_alone.values().map(Failure::permanent));
+        let alone =
+            |why: &String| Failure::permanent(why).hinting("until it is mended, this repository stays as it is");
+        found.extend(all.left_alone.values().map(alone));
+        let note = |why: &String| Failure::permanent(why).hinting("mend it, then `reactor check`");
+        found.extend(all.notes.iter().map(note));
         if let Ok(layout) = &layout {
             let broken = all.repos.iter().find_map(|(name, repo)| layout.render(name, repo, config.membership).err());
             found.extend(broken);
+        }
+        if config.accounts.get("yaml").is_some() {
+            let named = all.repos.values().flat_map(groups_of).map(|group| group.as_str().to_owned()).collect();
+            Accounts::open(&config.accounts)?.members(&named).await?;
         }
         Ok(())
     });
@@ -76,4 +90,50 @@ pub(crate) fn read_template(path: Option<&Path>) -> Result<Layout, Failure> {
     }
     let source = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
     Layout::read(&shown.to_string(), &source)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is said of the files of a block, with each file as given.
+    fn said(repos: &str, template: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let accounts = at("accounts.yaml", "users: {alice: {keys: []}}\ngroups: {perl-sig: [alice]}\n");
+        let words = json!({
+            "admin": dir.path().join("admin.git"), "repos": {"yaml": at("repos.yaml", repos)},
+            "accounts": {"yaml": accounts}, "template": at("mine.hbs", template),
+        });
+        let found = check_files(words.as_object().unwrap());
+        let line = |failure: &Failure| format!("{failure} | {}\n", failure.hint().unwrap_or("no hint"));
+        found.iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_would_be_found_by_the_first_message_only_is_told_before_it_with_a_hint() {
+        let good = "repos:\n  rpms/foo: {commit: [alice, \"@perl-sig\"]}\n";
+        let alone = said(good, FEDORA);
+        assert!(alone.starts_with("the admin repository /") && alone.lines().count() == 1, "{alone}");
+        for (repos, template, expected) in [
+            (good.replace("perl-sig", "perl-sgi"), FEDORA, "has no group `perl-sgi`; there is `perl-sig`"),
+            (
+                good.replace("@perl-sig", "@all"),
+                FEDORA,
+                "write `everyone: true` | until it is mended, this repository stays",
+            ),
+            (format!("{good}  rpms/../bar: {{commit: [alice]}}\n"), FEDORA, "rpms/../bar"),
+            (good.to_owned(), "repo {{repo}}\n{{#if commit}}\nRW = alice\n", "a block is not closed"),
+            (good.to_owned(), "repo {{repo}}\n{{#if comit}}\nRW = alice\n{{/if}}\n", "`comit`"),
+        ] {
+            let all = said(&repos, template);
+            assert!(all.contains(expected) && !all.contains("no hint"), "{expected}: {all}");
+        }
+    }
 }

@@ -202,7 +202,7 @@ fn groups(place: &str, list: &Value) -> Result<BTreeSet<GroupName>, Failure> {
     }
     let name = |item: &Value| {
         let text = item.as_str().ok_or_else(|| wrong("has something in it that is no text".into()))?;
-        GroupName::parse(text).map_err(wrong)
+        GroupName::parse(text).map_err(|why| wrong(format!("{} {why}", handler_api::words::quoted(text))))
     };
     list.iter().map(name).collect()
 }
@@ -290,7 +290,8 @@ mod tests {
             (json!({"membership": "fast"}), "neither asked nor compiled"),
             (json!({"author": "reactor"}), "`author`"),
             (json!({"template": "mine.hbs"}), "absolute path"),
-            (json!({"groups": ["@all"]}), "`groups`"),
+            (json!({"groups": ["@all"]}), "`groups`: \"@all\" means everyone"),
+            (json!({"admin": "file:///x/y"}), "`admin` is neither"),
             (json!({"groups": "x"}), "is not a list"),
             (json!({"keys": {}}), "`groups` is missing"),
             (json!({"made_by": {}}), "made_by"),

@@ -12,6 +12,7 @@ use accounts::Accounts;
 use handler_api::{Action, Change, Describe, Done, Failure, Handler, ParamType, Plan, Request, protocol};
 use serde_json::{Map, Value};
 
+pub(crate) use self::want::groups_of;
 use self::want::{Known, Scope};
 use self::written::Written;
 use crate::admin::{Admin, Job};

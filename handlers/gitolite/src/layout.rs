@@ -98,7 +98,7 @@ impl Layout {
             ));
         }
         let template = Template::compile(source)
-            .map_err(|err| wrong(err.pos().map(|(line, _)| line), &format!("it can't be read: {}", err.reason())))?;
+            .map_err(|err| wrong(err.pos().map(|(line, _)| line), &unreadable(&err.reason().to_string())))?;
         walk::check(&template).map_err(|(line, why)| wrong(line, &why))?;
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
@@ -201,6 +201,17 @@ impl Layout {
 /// For whoever mends a template.
 const HINT: &str = "mend the template, then `reactor check`; its values are repo, namespace, name, fork, explicit, \
                     pull_requests_only, commit, any, branches (name, ref, own, commit), deploy_keys (name, write), nobody";
+
+/// Why a template can't be read. Its grammar's own words are a list of rules that help nobody.
+fn unreadable(reason: &str) -> String {
+    if reason.starts_with("invalid handlebars syntax") {
+        let blocks = "{{#if …}} … {{/if}}, {{#each …}} … {{/each}}";
+        return format!(
+            "it can't be read from there on: a {{{{…}}}} is not whole, or a block is not closed ({blocks})"
+        );
+    }
+    format!("it can't be read: {reason}")
+}
 
 fn at(name: &str, line: Option<usize>, why: &str) -> String {
     line.map_or_else(

@@ -14,7 +14,7 @@ use super::{Common, Format, NO};
 use crate::built_in;
 use crate::rules::diagnostics::Diagnostic;
 use crate::rules::file::{self, Loaded};
-use crate::rules::site::{Program, Rule};
+use crate::rules::site::{HandlerConfig, Program, Rule};
 use crate::runner::{self, Runner};
 
 /// What to check.
@@ -82,7 +82,7 @@ fn warn_of_wrong_files(loaded: &mut Loaded) {
     }
     for (name, place, failure) in found {
         let message = format!("handler {name}: {}", failure.message());
-        let warning = Diagnostic::warning(loaded.diagnostics.span_of(&place), message);
+        let warning = Diagnostic::warning(loaded.diagnostics.span_in_block(&place, failure.message()), message);
         let hint = failure.hint().unwrap_or("until it is mended the handler fails, and is tried again");
         loaded.diagnostics.push(warning.hint(hint));
     }
@@ -100,28 +100,34 @@ fn ask_handlers(loaded: &mut Loaded) -> anyhow::Result<()> {
     for handler in site.handlers.values() {
         match runtime.block_on(runner.describe(handler)) {
             Err(failure) => {
-                found.push((handler.place.clone(), failure.message().to_owned(), failure.hint().map(str::to_owned)))
+                let message = failure.message();
+                let span = loaded.diagnostics.span_in_block(&handler.place, message);
+                found.push((span, message.to_owned(), failure.hint().map(str::to_owned)));
             }
             Ok(describe) => {
                 let rules = site.rules.iter().filter(|rule| rule.handler == handler.name);
-                found.extend(rules.flat_map(|rule| {
-                    unfit(rule, &describe)
-                        .into_iter()
-                        .map(|why| (rule.place.clone(), format!("`with` of `{}`: {why}", rule.name), None))
-                }));
+                for rule in rules {
+                    let span = loaded.diagnostics.span_of(&rule.place);
+                    let said = |why| (span, format!("`with` of `{}`: {why}", rule.name), Some(parameters_of(handler)));
+                    found.extend(unfit(rule, &describe).into_iter().map(said));
+                }
             }
         }
     }
-    for (place, message, hint) in found {
-        let span = loaded.diagnostics.span_of(&place);
+    for (span, message, hint) in found {
         let error = Diagnostic::error(span, message);
-        loaded.diagnostics.push(match hint {
-            Some(hint) => error.hint(hint),
-            None => error.hint("`PROGRAM describe` prints the handler's parameters and their types"),
-        });
+        loaded.diagnostics.push(error.hint(hint.unwrap_or_else(|| "mend it, then `reactor check`".to_owned())));
     }
     loaded.diagnostics.sort();
     Ok(())
+}
+
+/// How to see which parameters a handler takes.
+fn parameters_of(handler: &HandlerConfig) -> String {
+    match &handler.program {
+        Program::BuiltIn(name) => format!("`reactor handler {name} describe` prints its parameters and their types"),
+        Program::Exec(_) => "`PROGRAM describe` prints the handler's parameters and their types".to_owned(),
+    }
 }
 
 /// What can be known of a rule's parameters without a message: all are there, none is unknown, and what is no template fits.

@@ -10,6 +10,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 use serde_json::json;
 
+use super::settings_place;
 use super::site::Place;
 
 /// Most errors and warnings that are kept; the rest is only counted.
@@ -158,6 +159,17 @@ impl Diagnostics {
         span.start = small(before + from);
         span.len = small(line[from..].trim_end().len());
         span
+    }
+
+    /// The span of what a message about a handler's settings speaks of, in the block that begins at this place; if it can't be
+    /// found there, of the block's name.
+    #[must_use]
+    pub fn span_in_block(&mut self, place: &Place, message: &str) -> Span {
+        let whole = self.span_of(place);
+        let text = &self.files[whole.file as usize].text;
+        let Some(found) = settings_place::spoken_of(text, place.line, place.column, message) else { return whole };
+        let inside = Place { file: place.file.clone(), line: found.line, column: found.column };
+        Span { len: small(found.len), ..self.span_of(&inside) }
     }
 
     /// The place of a span, as [`super::site::Site`] remembers it.

@@ -26,6 +26,7 @@ mod node_errors;
 mod reach;
 pub mod schema;
 pub mod scope;
+mod settings_place;
 pub mod site;
 pub mod template;
 #[cfg(test)]

@@ -459,7 +459,7 @@ fn repos_standing(now: &dyn Look) -> Result<Vec<RepoName>, Failure> {
     Ok(standing.into_iter().collect())
 }
 
-fn groups_of(repo: &Repo) -> impl Iterator<Item = &GroupName> {
+pub(crate) fn groups_of(repo: &Repo) -> impl Iterator<Item = &GroupName> {
     let people: Vec<&People> = std::iter::once(&repo.commit).chain(repo.branches.values().flatten()).collect();
     people.into_iter().flat_map(|people| &people.groups)
 }
