@@ -98,7 +98,8 @@ mod tests {
         for word in ["use", "at_once"] {
             block.remove(word);
         }
-        let beside = |file: &Value| file.as_str().unwrap().replacen('.', concat!(env!("CARGO_MANIFEST_DIR"), "/example"), 1);
+        let beside =
+            |file: &Value| file.as_str().unwrap().replacen('.', concat!(env!("CARGO_MANIFEST_DIR"), "/example"), 1);
         block["admin"] = beside(&block["admin"]).into();
         for source in ["repos", "accounts"] {
             block[source]["yaml"] = beside(&block[source]["yaml"]).into();

@@ -426,7 +426,9 @@ fn broken_before(url: &str, before: &[Complaint]) -> Failure {
         None => Failure::retry(format!(
             "admin repository {url}: gitolite compiles nothing, also not what stood there before: {said}"
         ))
-        .hinting(format!("on the git server: df -h; and as gitolite's user: gitolite compile. Mend what that says; {then}")),
+        .hinting(format!(
+            "on the git server: df -h; and as gitolite's user: gitolite compile. Mend what that says; {then}"
+        )),
     }
 }
 
