@@ -136,4 +136,28 @@ mod tests {
             assert!(all.contains(expected) && !all.contains("no hint"), "{expected}: {all}");
         }
     }
+
+    #[test]
+    fn the_site_to_copy_has_the_rules_of_the_example_site_and_a_good_block() {
+        let read = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
+        let copied: Value = read(include_str!("../example/rules.yaml"));
+        let example = read(include_str!("../../../rules.yaml"));
+        let all = example["rules"].as_array().unwrap();
+        let ours: Vec<&Value> = all.iter().filter(|rule| rule["do"] == "git").collect();
+        assert!(ours.len() > 5);
+        assert_eq!(copied["rules"].as_array().unwrap().iter().collect::<Vec<_>>(), ours);
+        let mut block = copied["handlers"]["git"].as_object().unwrap().clone();
+        for word in ["use", "at_once"] {
+            block.remove(word);
+        }
+        let beside =
+            |file: &Value| file.as_str().unwrap().replacen('.', concat!(env!("CARGO_MANIFEST_DIR"), "/example"), 1);
+        block["admin"] = beside(&block["admin"]).into();
+        for source in ["repos", "accounts"] {
+            block[source]["yaml"] = beside(&block[source]["yaml"]).into();
+        }
+        let wrong = check_files(&block);
+        assert!(wrong.is_empty(), "{wrong:?}");
+        check_config(&block).unwrap();
+    }
 }

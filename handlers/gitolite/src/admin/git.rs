@@ -175,7 +175,8 @@ impl Git {
         }
         if has("Permission denied (") {
             return Failure::permanent(message).hinting(format!(
-                "the server takes no key of ours: is the secret `{}` there, and its public half in keydir/ of gitolite-admin?",
+                "the server takes no key of ours: is the secret `{}` there, and its public half in keydir/ of gitolite-admin? \
+                 Afterwards: reactor retry ID",
                 self.remote.key
             ));
         }
@@ -204,9 +205,30 @@ impl Git {
             return Failure::permanent(message)
                 .hinting("a hook of the server's does not let this through; what it said stands above");
         }
+        if has("No space left on device") || has("Disk quota exceeded") {
+            return Failure::retry(message).hinting(
+                "on the git server: df -h. When there is space this goes on by itself, and at once with: reactor retry ID",
+            );
+        }
+        if NOT_REACHED.iter().any(|words| has(words)) {
+            return Failure::retry(message).hinting(
+                "is the git server up, and are its name and port right (`admin`)? Then this goes on by itself, and at once with: \
+                 reactor retry ID",
+            );
+        }
         Failure::retry(message).hinting(format!("try it by hand: git ls-remote {url}"))
     }
 }
+
+/// ssh's words for a server that it does not get to.
+const NOT_REACHED: [&str; 6] = [
+    "Connection refused",
+    "Connection timed out",
+    "No route to host",
+    "Network is unreachable",
+    "Could not resolve hostname",
+    "Connection closed by remote host",
+];
 
 /// Without what git and ssh say each time.
 fn shorten(said: &str) -> String {

@@ -39,8 +39,14 @@ impl fmt::Debug for Copy {
 
 /// What is wrong with our own copy is nobody's fault but this machine's.
 fn failed(what: &str, error: &dyn fmt::Display) -> Failure {
-    Failure::retry(format!("the copy of the admin repository: {what}: {error}"))
-        .hinting(format!("is there room? df -h {}", std::env::temp_dir().display()))
+    let dir = std::env::temp_dir();
+    // Nobody makes it again: this process may write nowhere else.
+    let hint = if dir.is_dir() {
+        format!("is there room? df -h {}", dir.display())
+    } else {
+        format!("somebody removed {}: start reactor again (systemctl restart reactor)", dir.display())
+    };
+    Failure::retry(format!("the copy of the admin repository: {what}: {error}")).hinting(hint)
 }
 
 impl Copy {

@@ -381,11 +381,7 @@ async fn refused(inner: &Arc<Inner>, batch: Batch, complaints: Vec<Complaint>) -
         }
     };
     if !before.is_empty() {
-        let before = list(&before);
-        let failure = Failure::retry(format!(
-            "admin repository {url}: gitolite compiles nothing, the configuration was broken before: {before}"
-        ));
-        batch.answer(&Err(failure.hinting("mend that line and push; then this goes on by itself")));
+        batch.answer(&Err(broken_before(&url, &before)));
         return Vec::new();
     }
     let failure = |complaints: &[Complaint]| {
@@ -420,6 +416,24 @@ async fn refused(inner: &Arc<Inner>, batch: Batch, complaints: Vec<Complaint>) -
         return vec![other, rest];
     }
     if rest.is_empty() { Vec::new() } else { vec![rest] }
+}
+
+/// What stood there before does not compile either: somebody's line, or the server itself.
+fn broken_before(url: &str, before: &[Complaint]) -> Failure {
+    let said = list(before);
+    let then = "then this goes on by itself, and at once with: reactor retry ID";
+    match before.iter().find_map(|complaint| complaint.place.as_ref()) {
+        Some(place) => Failure::retry(format!(
+            "admin repository {url}: gitolite compiles nothing, the configuration was broken before: {said}"
+        ))
+        .hinting(format!("who wrote it says `git log -1 {}`. Mend that line and push; {then}", place.path)),
+        None => Failure::retry(format!(
+            "admin repository {url}: gitolite compiles nothing, also not what stood there before: {said}"
+        ))
+        .hinting(format!(
+            "on the git server: df -h; and as gitolite's user: gitolite compile. Mend what that says; {then}"
+        )),
+    }
 }
 
 /// Puts the files of this push back as they were, with one more commit; what gitolite refuses even then.

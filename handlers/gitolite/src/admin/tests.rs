@@ -293,6 +293,7 @@ async fn what_can_not_be_reached_is_a_failure_that_says_what_to_do() {
     let closed = Remote { url: "ssh://git@127.0.0.1:1/gitolite-admin".into(), ..remote(dir.path()) };
     let closed = Admin::new(closed).look().await.unwrap_err();
     assert!(matches!(&closed, Failure::Retry { message, .. } if message.contains("Connection refused")), "{closed}");
+    assert!(closed.hint().unwrap().starts_with("is the git server up"), "{closed:?}");
     let evil = Remote { url: "ext::sh -c id".into(), ..remote(dir.path()) };
     assert!(Admin::new(evil).look().await.unwrap_err().message().contains("not allowed"));
 }

@@ -76,6 +76,13 @@ async fn what_was_broken_before_is_not_said_to_be_ours() {
     let failure = admin.push(conf("a", "repo a\n")).await.unwrap_err();
     assert!(matches!(failure, Failure::Retry { .. }), "it goes on once it is mended: {failure}");
     assert!(failure.message().contains("was broken before: conf/gitolite.conf:3: R = BAD/x"), "{failure}");
+    assert!(failure.hint().unwrap().contains("git log -1 conf/gitolite.conf"), "{failure:?}");
+    // As with a full disk: it is nobody's line.
+    site.by_hand("conf/gitolite.conf", "repo gitolite-admin\n    RW+ = LUCK\n", "something else");
+    let failure = admin.push(conf("a", "repo a\n")).await.unwrap_err();
+    assert!(matches!(failure, Failure::Retry { .. }), "{failure}");
+    assert!(failure.message().ends_with("also not what stood there before: FATAL: out of luck"), "{failure}");
+    assert!(failure.hint().unwrap().contains("df -h"), "{failure:?}");
     site.by_hand("conf/gitolite.conf", "repo gitolite-admin\n    RW+ = admin\n", "mended");
     admin.push(conf("a", "repo a\n")).await.unwrap();
 }
