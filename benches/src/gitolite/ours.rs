@@ -199,6 +199,7 @@ impl Place {
         for n in 1..=compiles {
             self.truth.branch(&repo(n), true)?;
             rules.push(bus.until_compiled(EDITED, &repo(n), "f43")?);
+            bus.until_quiet()?;
         }
         let mut rows = vec![
             row(what("publish → a group's membership counts"), &mut members),
@@ -290,6 +291,13 @@ impl Bus<'_> {
         self.until(topic, began, Duration::from_millis(20), there)
     }
 
+    /// Waits until gitolite has compiled everything else too, and the handler knows: the next would wait for that.
+    fn until_quiet(&self) -> Result<f64> {
+        let refs = self.gitolite.repository("gitolite-admin").join("refs");
+        let same = || fs::read(refs.join("heads/master")).ok() == fs::read(refs.join("reactor/compiled")).ok();
+        self.until("the mark of a compile", Instant::now(), Duration::from_millis(20), same)
+    }
+
     fn until(&self, what: &str, began: Instant, look: Duration, done: impl Fn() -> bool) -> Result<f64> {
         while !done() {
             ensure!(
@@ -337,9 +345,8 @@ impl Bus<'_> {
         let logs = fs::read_dir(self.gitolite.home().join(".gitolite/logs"))?;
         let count = |log: std::io::Result<fs::DirEntry>| -> Result<usize> {
             let text = fs::read_to_string(log?.path())?;
-            let is_push = |line: &&str| {
-                line.contains("\tupdate\tgitolite-admin\t") && line.contains("refs/heads/members")
-            };
+            let is_push =
+                |line: &&str| line.contains("\tupdate\tgitolite-admin\t") && line.contains("refs/heads/members");
             Ok(text.lines().filter(is_push).count())
         };
         logs.map(count).sum()
