@@ -199,6 +199,7 @@ impl Place {
         for n in 1..=compiles {
             self.truth.branch(&repo(n), true)?;
             rules.push(bus.until_compiled(EDITED, &repo(n), "f43")?);
+            bus.until_quiet()?;
         }
         let mut rows = vec![
             row(what("publish → a group's membership counts"), &mut members),
@@ -288,6 +289,13 @@ impl Bus<'_> {
         let began = self.say(topic, &project(name, "edited"))?;
         let there = || fs::read_to_string(&file).is_ok_and(|text| text.contains(word));
         self.until(topic, began, Duration::from_millis(20), there)
+    }
+
+    /// Waits until gitolite has compiled everything else too, and the handler knows: the next would wait for that.
+    fn until_quiet(&self) -> Result<f64> {
+        let refs = self.gitolite.repository("gitolite-admin").join("refs");
+        let same = || fs::read(refs.join("heads/master")).ok() == fs::read(refs.join("reactor/compiled")).ok();
+        self.until("the mark of a compile", Instant::now(), Duration::from_millis(20), same)
     }
 
     fn until(&self, what: &str, began: Instant, look: Duration, done: impl Fn() -> bool) -> Result<f64> {
