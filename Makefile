@@ -33,7 +33,7 @@ check: ## what CI runs before the tests: format, lints, licences, the example si
 schema: build ## write rules.schema.json anew
 	$(REACTOR) schema > rules.schema.json
 
-bench: deps ## measure what PERFORMANCE.md quotes (a release build, then about 10 minutes)
+bench: deps ## measure what PERFORMANCE.md quotes (a release build, then about half an hour)
 	scripts/install-bench-deps
 	$(CARGO) build --release -p reactor
 	$(CARGO) run --release -p reactor-benches -- $(ARGS)

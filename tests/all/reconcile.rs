@@ -223,5 +223,5 @@ fn a_wrong_word_in_the_settings_of_a_built_in_handler_is_found_by_check() {
     let scratch = keys("built-in-wrong", "blok: x");
     let output = reactor_output(scratch.path(), &["check", "rules.yaml"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("`blok`") && said(&output).contains("--> rules.yaml:4:3"), "{}", said(&output));
+    assert!(said(&output).contains("`blok`") && said(&output).contains("--> rules.yaml:8:5"), "{}", said(&output));
 }

@@ -74,8 +74,8 @@ mod tests {
     fn a_word_in_backticks_is_found_in_the_block_and_nowhere_else() {
         assert_eq!(at("`admin` is wrong"), Some((4, 5, 5)));
         assert_eq!(at("keys: `group` is not a word"), Some((7, 13, 5)));
-        assert_eq!(at("there is no group `two`; there is `one`"), Some((6, 22, 3)));
-        assert_eq!(at("there is no group `one`"), Some((6, 17, 3)));
+        assert_eq!(at("there is no group `two`; there is `one`"), Some((6, 24, 3)));
+        assert_eq!(at("there is no group `one`"), Some((6, 18, 3)));
         assert_eq!(at("`git` or `admn` or `here`"), None);
     }
 
