@@ -26,6 +26,18 @@ pub const ALL: &[BuiltIn] = &[
         check_files: gitolite::check_files,
     },
     BuiltIn {
+        name: "mirror-db",
+        serve: |verb| handler_api::serve(mirror_db::MirrorDb::new(), verb),
+        check: mirror_db::check_config,
+        check_files: mirror_db::check_files,
+    },
+    BuiltIn {
+        name: "mirror-pull",
+        serve: |verb| handler_api::serve(mirror_pull::MirrorPull::new(), verb),
+        check: mirror_pull::check_config,
+        check_files: mirror_pull::check_files,
+    },
+    BuiltIn {
         name: "ssh-keys",
         serve: |verb| handler_api::serve(ssh_keys::SshKeys::new(), verb),
         check: ssh_keys::check_config,

@@ -23,7 +23,16 @@ pub enum Verdict {
 /// How large a plan is.
 #[must_use]
 pub fn size(plan: &[Change]) -> PlannedSize {
-    PlannedSize { changes: plan.len(), deletes: plan.iter().filter(|change| change.action == Action::Delete).count() }
+    let sum = |changes: &mut dyn Iterator<Item = &Change>| changes.map(stands_for).fold(0, usize::saturating_add);
+    PlannedSize {
+        changes: sum(&mut plan.iter()),
+        deletes: sum(&mut plan.iter().filter(|change| change.action == Action::Delete)),
+    }
+}
+
+/// How many differences one line says. None at all is still a line.
+fn stands_for(change: &Change) -> usize {
+    usize::try_from(change.count.unwrap_or(1)).unwrap_or(usize::MAX).max(1)
 }
 
 /// Judges a plan by its size alone.
@@ -54,7 +63,7 @@ pub fn check(plan: &[Change], limits: GuardLimits, approved: Option<&[Change]>) 
         reasons.push(format!("{reason}{since}"));
     }
     if let Verdict::Hold { reason } = check_size(size(plan), limits) {
-        match approved.map(|_| plan.iter().filter(is_new).count()) {
+        match approved.map(|_| plan.iter().filter(is_new).map(stands_for).fold(0, usize::saturating_add)) {
             None => reasons.push(reason),
             Some(0) => {}
             Some(news) => reasons.push(format!("{reason}; {news} of them are not in the plan that was approved")),
@@ -65,7 +74,11 @@ pub fn check(plan: &[Change], limits: GuardLimits, approved: Option<&[Change]>) 
 
 /// Whether whoever saw the change `seen` knows what `change` does, and why it was held, if it is.
 fn shows(seen: &Change, change: &Change) -> bool {
-    seen.same_as(change) && seen.after == change.after && (change.hold.is_none() || seen.hold == change.hold)
+    let same_size = stands_for(seen) == stands_for(change);
+    seen.same_as(change)
+        && seen.after == change.after
+        && same_size
+        && (change.hold.is_none() || seen.hold == change.hold)
 }
 
 /// Target and why of the first, and how many more there are.
@@ -103,6 +116,20 @@ mod tests {
         assert_eq!(reason, "5 changes planned, at most 4 may run without a person");
         let Verdict::Hold { reason } = check(&plan(0, 3), LIMITS, None) else { panic!("passed") };
         assert_eq!(reason, "3 deletes planned, at most 2 may run without a person");
+    }
+
+    #[test]
+    fn a_line_that_stands_for_many_counts_as_many() {
+        let mut one = plan(0, 1);
+        one[0].count = Some(138);
+        let why = "138 deletes planned, at most 2 may run without a person";
+        assert_eq!(check(&one, LIMITS, None), Verdict::Hold { reason: why.into() });
+        let mut more = one.clone();
+        more[0].count = Some(139);
+        assert!(matches!(check(&more, LIMITS, Some(&one)), Verdict::Hold { .. }), "139 were never seen");
+        assert_eq!(check(&one, LIMITS, Some(&one)), Verdict::Pass);
+        one[0].count = Some(0);
+        assert_eq!(size(&one), PlannedSize { changes: 1, deletes: 1 });
     }
 
     #[test]

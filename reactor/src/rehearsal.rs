@@ -219,6 +219,7 @@ impl Play {
             after: None,
             secret: false,
             hold: None,
+            count: None,
             more: Map::new(),
         };
         (0..size.changes.max(size.deletes)).map(change).collect()

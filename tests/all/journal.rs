@@ -73,6 +73,7 @@ fn reaction(id: &str) -> [Entry; 4] {
         after: None,
         secret: false,
         hold: None,
+        count: None,
         more: Map::new(),
     };
     let lead = vec![message.id.clone()];

@@ -86,6 +86,10 @@ pub struct Change {
     /// [`HOLD_BYTES_MAX`](crate::limits::HOLD_BYTES_MAX) bytes are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
+    /// How many differences of this kind this one line stands for, where a line each would be too many to read; absent = 1.
+    /// The guard counts it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
     /// What else the handler put in; comes back to it in apply.
     #[serde(flatten)]
     pub more: Map<String, Value>,

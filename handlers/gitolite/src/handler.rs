@@ -193,6 +193,7 @@ fn compile_again() -> Change {
         after: Some(Value::String("nobody saw the compile after our last commit end".into())),
         secret: false,
         hold: None,
+        count: None,
         more: Map::new(),
     }
 }

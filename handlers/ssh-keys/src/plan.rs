@@ -129,6 +129,7 @@ fn user_plan(plan: &mut HostPlan, host: &Host, block: &str, user: &str, wanted: 
         after: (!wanted.is_empty()).then(|| told(wanted)),
         secret: false,
         hold: None,
+        count: None,
         more: more(host, Some(user), json!({"sha256": after.as_deref().map(hex_sha256)})),
     };
     let write = Write { user: user.to_owned(), before: before.map(<[u8]>::to_vec), after };
@@ -188,7 +189,7 @@ fn sessions(host: &Host, user: &str) -> Step {
 }
 
 fn run(target: String, after: Option<Value>, more: Map<String, Value>) -> Change {
-    Change { action: Action::Run, target, before: None, after, secret: false, hold: None, more }
+    Change { action: Action::Run, target, before: None, after, secret: false, hold: None, count: None, more }
 }
 
 fn user_trouble(host: &Host, user: &str, trouble: Trouble) -> Step {

@@ -78,7 +78,7 @@ pub fn value(value: &Value) -> String {
     cut(&clean(&text), VALUE_CHARS_MAX)
 }
 
-/// One change: `+ target: after`, `~ target: before → after`, `- target: before`, `! target`; texts of several lines as a
+/// One change: `+ target (how many): after`, `~ target: before → after`, `- target: before`, `! target`; texts of several lines as a
 /// line diff below it. Then why it waits for a person, and the field `hint` of the change, if it is a text: a handler says so what to type next.
 #[must_use]
 pub fn change(change: &Change, colour: bool) -> String {
@@ -89,6 +89,9 @@ pub fn change(change: &Change, colour: bool) -> String {
         Action::Run => ("!", "36"),
     };
     let mut text = format!("{mark} {}", clean(&change.target));
+    if let Some(count) = change.count {
+        text.push_str(&format!(" ({count})"));
+    }
     let lines = [&change.before, &change.after]
         .iter()
         .any(|v| v.as_ref().and_then(Value::as_str).is_some_and(|t| t.contains('\n')));

@@ -402,6 +402,7 @@ fn run_change(handler: &HandlerConfig, request: &Request) -> Change {
         after: None,
         secret: false,
         hold: None,
+        count: None,
         more: Map::from_iter([("note".to_owned(), note)]),
     }
 }

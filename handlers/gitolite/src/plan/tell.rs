@@ -81,7 +81,7 @@ pub(super) struct Told {
 /// A change.
 pub(super) fn change(action: Action, target: String, before: Option<Value>, after: Option<Value>) -> Change {
     let target = cut(&target, TARGET_BYTES_MAX);
-    Change { action, target, before, after, secret: false, hold: None, more: Map::new() }
+    Change { action, target, before, after, secret: false, hold: None, count: None, more: Map::new() }
 }
 
 /// The same change, which waits for a person if there is a reason.

@@ -1,0 +1,31 @@
+//! Joins the parts: one request = hints → what the database has → what is on the mirror → rows → one transaction.
+
+use handler_api::{Describe, Done, Failure, Handler, Plan, Request};
+
+/// The handler. What it planned it keeps in mind until apply, which plans again if it does not know.
+#[derive(Debug, Default)]
+pub struct MirrorDb {}
+
+impl MirrorDb {
+    /// Asks nobody yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Handler for MirrorDb {
+    fn describe(&self) -> Describe {
+        todo!()
+    }
+
+    async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
+        let _ = request;
+        todo!()
+    }
+
+    async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
+        let _ = (request, done);
+        todo!()
+    }
+}
