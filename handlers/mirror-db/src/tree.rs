@@ -73,4 +73,4 @@ pub fn made(list: &List) -> Result<i64, Failure> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
