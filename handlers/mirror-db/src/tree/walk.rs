@@ -13,6 +13,8 @@ use super::{Ask, folder};
 use crate::details::is_read;
 use crate::rows::{File, Files, Found, Part, Tree};
 
+mod settle;
+
 /// How often a directory is read that changes meanwhile.
 const READS_MAX: usize = 4;
 /// Deepest directory below the category's top; each level holds one open file.
@@ -28,15 +30,13 @@ struct Walk<'a> {
     tree: Tree,
     notes: Notes,
     buffer: Vec<u8>,
+    /// When the walk began, in seconds since 1970.
+    began: i64,
+    fresh: Vec<settle::Fresh>,
 }
 
 pub(super) fn walk(ask: &Ask<'_>) -> Result<Tree, Failure> {
-    let excludes = Excludes::new(ask.excludes)?;
-    if excludes.has(ask.top) {
-        return Err(Failure::permanent(format!("`excludes` leave out {}, the whole category", ask.top)));
-    }
-    let buffer = Vec::with_capacity(ENTRIES_BYTES);
-    let mut walk = Walk { ask, excludes, tree: Tree::default(), notes: Notes::default(), buffer };
+    let mut walk = Walk::new(ask)?;
     let top = walk.top()?;
     match ask.part {
         Part::Whole => walk.directory(&top, ask.top.to_owned(), true, 0)?,
@@ -44,7 +44,26 @@ pub(super) fn walk(ask: &Ask<'_>) -> Result<Tree, Failure> {
     }
     walk.tree.notes = std::mem::take(&mut walk.notes).into_lines();
     walk.not_suddenly_empty()?;
+    walk.settle()?;
     Ok(walk.tree)
+}
+
+impl<'a> Walk<'a> {
+    fn new(ask: &'a Ask<'a>) -> Result<Self, Failure> {
+        let excludes = Excludes::new(ask.excludes)?;
+        if excludes.has(ask.top) {
+            return Err(Failure::permanent(format!("`excludes` leave out {}, the whole category", ask.top)));
+        }
+        Ok(Self {
+            ask,
+            excludes,
+            tree: Tree::default(),
+            notes: Notes::default(),
+            buffer: Vec::with_capacity(ENTRIES_BYTES),
+            began: settle::seconds(settle::now()),
+            fresh: Vec::new(),
+        })
+    }
 }
 
 impl Walk<'_> {
@@ -182,9 +201,12 @@ impl Walk<'_> {
             if after.st_nlink == 0 {
                 return Err(self.errno(name, Errno::NOENT));
             }
-            match seen {
-                Some(seen) if folder::Stamp::of(&before) == folder::Stamp::of(&after) => return Ok(seen),
-                _ => {}
+            let stamp = folder::Stamp::of(&before);
+            if let Some(seen) = seen.filter(|_| stamp == folder::Stamp::of(&after)) {
+                if seen.time >= self.began {
+                    self.fresh.push(settle::Fresh { name: name.to_owned(), time: seen.time, stamp });
+                }
+                return Ok(seen);
             }
         }
         Err(self.trouble(name, &format!("still changing, read {READS_MAX} times")))
