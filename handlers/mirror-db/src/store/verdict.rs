@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use handler_api::Failure;
 use rusqlite::ErrorCode;
-use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
+use rusqlite::ffi::{SQLITE_CONSTRAINT_FOREIGNKEY, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_UNIQUE};
 
 use super::Postgres;
 
@@ -125,6 +125,10 @@ pub(super) fn sqlite_trouble(file: &str, error: &rusqlite::Error) -> Failure {
     match code {
         ErrorCode::ConstraintViolation if [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY].contains(&extended) => {
             moved(format!("somebody wrote meanwhile: {said}"))
+        }
+        // It does not say which table; ours we took away, so somebody added to one, or the plan is wrong about it.
+        ErrorCode::ConstraintViolation if extended == SQLITE_CONSTRAINT_FOREIGNKEY => {
+            moved(format!("something else refers to a row that goes: {said}"))
         }
         ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig => {
             Failure::permanent(message).hinting(format!("sqlite3 {} .schema", shell_word(file)))
