@@ -45,11 +45,13 @@ pub(super) fn all(known: &Known, tree: &Tree, reading: &Reading, rows: &mut Rows
     let mut places = Places::new(known, rows);
     for (new, candidate) in wanted.into_iter().zip(candidates.iter().filter(|one| versions.of(one).is_some())) {
         let place = places.place(&new);
-        if !matches!(place, Place::Taken(_))
-            && let Some(prefix) = &new.prefix
-            && let Some(other) = claims.insert((prefix.clone(), new.arch_id), candidate.directory)
-        {
-            return Err(twice(other, candidate, prefix));
+        if let Some(key) = new.prefix.clone().map(|prefix| (prefix, new.arch_id)) {
+            if let Some(other) = claims.get(&key) {
+                return Err(twice(other, candidate, &key.0));
+            }
+            if !matches!(place, Place::Taken(_)) {
+                claims.insert(key, candidate.directory);
+            }
         }
         match place {
             Place::New => rows.new_repositories.push(new),
