@@ -17,7 +17,8 @@ use regex::RegexSet;
 use serde_json::{Map, Value};
 
 pub use self::hints::Hints;
-use self::words::{about, absolute, is_directory, texts};
+pub(crate) use self::words::is_directory;
+use self::words::{about, absolute, texts};
 use crate::plan::Reading;
 use crate::store::Place;
 use crate::tree::List;
@@ -43,7 +44,7 @@ pub const LIST_TAKES_SECONDS_MAX: u64 = 24 * 3_600;
 const EXCLUDES: [&str; 2] = [r".*\.snapshot", r".*/\.~tmp~"];
 /// umdl's own: no repository.
 const NO_REPOSITORIES: [&str; 3] = ["Cloud", "Workstation", "Server"];
-/// umdl's own: no versions are made of what is below.
+/// Fedora's own settings of umdl: no versions are made of what is below.
 const NO_VERSIONS: [&str; 2] = ["pub/alt", "pub/archive"];
 
 const WORDS: [&str; 10] = [
