@@ -64,28 +64,22 @@ pub struct Reading {
 }
 
 /// Forgets of `known` what the category's `excludes` leave out of the tree: nothing is known of it, so it is neither changed
-/// nor gone. Call it before [`rows`].
-pub fn leave_out(known: &mut Known, excludes: &RegexSet) {
+/// nor gone. Call it before [`rows`]. Only directories that are not in the tree are looked at: what is excluded is never there.
+pub fn leave_out(known: &mut Known, tree: &Tree, excludes: &RegexSet) {
     if excludes.is_empty() {
         return;
     }
+    let strangers = known.strangers.keys().filter(|name| !tree.directories.contains_key(*name));
     let mut out = BTreeSet::new();
-    for name in known.directories.keys().chain(known.strangers.keys()) {
-        // Parents come before children. One that the database does not have is looked at by itself.
-        let mut at = Some(name.as_str());
-        while let Some(path) = at {
-            if out.contains(path) || excludes.is_match(path) {
-                out.insert(name.clone());
-                break;
-            }
-            at = path.rsplit_once('/').map(|(parent, _)| parent);
-            if at.is_some_and(|parent| known.directories.contains_key(parent)) {
-                if at.is_some_and(|parent| out.contains(parent)) {
-                    out.insert(name.clone());
-                }
-                break;
-            }
+    for name in directories::absent(known, tree).chain(strangers) {
+        // Nothing below an excluded directory is in the tree either.
+        let above = name.match_indices('/').map(|(at, _)| &name[..at]);
+        if above.chain([name.as_str()]).any(|path| out.contains(path) || excludes.is_match(path)) {
+            out.insert(name.clone());
         }
+    }
+    if out.is_empty() {
+        return;
     }
     known.directories.retain(|name, _| !out.contains(name));
     known.strangers.retain(|name, _| !out.contains(name));
@@ -117,8 +111,7 @@ pub fn rows(
             .hinting("ls -la of that directory below `root`: is it mounted?"));
     }
     let mut rows = Rows { notes: tree.notes.clone(), ..Rows::default() };
-    directories::come(known, tree, files, &mut rows)?;
-    directories::go(known, part, tree, &mut rows);
+    directories::all(known, part, tree, files, &mut rows)?;
     repositories::all(known, tree, reading, &mut rows)?;
     details::all(known, tree, details, reading.keep_days, now, &mut rows);
     Ok(rows)
@@ -127,7 +120,7 @@ pub fn rows(
 /// The ids of the directories whose `files` column is needed to know what changes: those whose time is another.
 #[must_use]
 pub fn changed(known: &Known, tree: &Tree) -> Vec<i32> {
-    directories::looked_at(known, tree).map(|(directory, _)| directory.id).collect()
+    directories::looked_at(known, tree).map(|directory| directory.id).collect()
 }
 
 /// The text of the column `files`: umdl's own, sorted by name; only the three newest where there are more than ten of .html, .rpm,

@@ -58,7 +58,9 @@ fn one(versions: Versions<'_>, keep_days: u32, now: i64, rows: &mut Rows) {
             }
         }
     }
-    aged.extend(versions.known.iter().filter_map(|(id, detail)| Aged::new((!standing.contains(id)).then_some(*id), detail)));
+    aged.extend(
+        versions.known.iter().filter_map(|(id, detail)| Aged::new((!standing.contains(id)).then_some(*id), detail)),
+    );
     // For those that stand on the mirror too, the newest first.
     aged.sort_by_key(|one| (Reverse(one.time), one.id.is_some(), Reverse(one.id)));
     let Some(newest) = aged.first() else { return };

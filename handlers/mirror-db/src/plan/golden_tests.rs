@@ -82,7 +82,8 @@ fn reading(with_minor: bool) -> Reading {
 
 /// Ours, then theirs, where they differ.
 fn differences(ours: &[String], theirs: &[String]) -> (Vec<String>, Vec<String>) {
-    let only = |these: &[String], those: &[String]| these.iter().filter(|line| !those.contains(line)).cloned().collect();
+    let only =
+        |these: &[String], those: &[String]| these.iter().filter(|line| !those.contains(line)).cloned().collect();
     (only(ours, theirs), only(theirs, ours))
 }
 
@@ -146,7 +147,9 @@ fn with_its_prefixes_the_names_are_those_of_scan_primary_mirror() {
 
 #[test]
 fn rows_with_empty_sums_are_known_for_what_they_are() {
-    let (Some(files), Some(dump)) = (golden("fullfiletimelist-epel"), golden("scan_primary_mirror_run1.tsv")) else { return };
+    let (Some(files), Some(dump)) = (golden("fullfiletimelist-epel"), golden("scan_primary_mirror_run1.tsv")) else {
+        return;
+    };
     let (all, mut db, wanted) = (list(&files), seed(), details(&dump));
     db.write(&db.plan_with(&Part::Whole, &all, &wanted, NOW, &reading(true)).unwrap());
     for (_, detail) in &mut db.known.details {

@@ -107,7 +107,8 @@ fn the_example_makes_umdls_names() {
 #[test]
 fn epel_with_minor_versions_has_names_of_its_own() {
     let rules = example_prefixes();
-    let of = |path: &str, version: &str| prefix::of(&rules, &format!("pub/epel/{path}"), path, version).unwrap().unwrap();
+    let of =
+        |path: &str, version: &str| prefix::of(&rules, &format!("pub/epel/{path}"), path, version).unwrap().unwrap();
     assert_eq!(of("10.1/Everything/x86_64/debug", "10.1"), "epel-z-debug-10.1");
     assert_eq!(of("testing/10.1/Everything/source/tree", "10.1"), "epel-z-testing-source-10.1");
     assert_eq!(of("10/Everything/x86_64", "10"), "epel-10");

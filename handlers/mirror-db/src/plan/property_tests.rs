@@ -15,8 +15,25 @@ const DAY: i64 = 24 * 60 * 60;
 /// Names as they are in real trees, so that versions, arches and tests come up.
 fn part_name() -> impl Strategy<Value = &'static str> {
     select(vec![
-        "9", "10.1", "30_Beta", "testing", "test", "stage", "x86_64", "aarch64", "debug", "source", "SRPMS", "rawhide",
-        "development", "Everything", "Cloud", "alt", "nameless", "größe", "dists",
+        "9",
+        "10.1",
+        "30_Beta",
+        "testing",
+        "test",
+        "stage",
+        "x86_64",
+        "aarch64",
+        "debug",
+        "source",
+        "SRPMS",
+        "rawhide",
+        "development",
+        "Everything",
+        "Cloud",
+        "alt",
+        "nameless",
+        "größe",
+        "dists",
     ])
 }
 
@@ -80,12 +97,8 @@ fn filled(world: &World) -> Db {
 
 /// The rows that are not about what is gone or too old.
 fn only_going(rows: &Rows) -> bool {
-    let gone = Rows {
-        gone_details: Vec::new(),
-        gone_repositories: Vec::new(),
-        gone_directories: Vec::new(),
-        ..rows.clone()
-    };
+    let gone =
+        Rows { gone_details: Vec::new(), gone_repositories: Vec::new(), gone_directories: Vec::new(), ..rows.clone() };
     gone.is_empty()
 }
 

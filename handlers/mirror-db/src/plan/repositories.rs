@@ -26,24 +26,15 @@ struct Candidate<'a> {
 pub(super) fn all(known: &Known, tree: &Tree, reading: &Reading, rows: &mut Rows) -> Result<(), Failure> {
     let candidates = candidates(known, tree, reading, &mut rows.notes);
     let versions = Versions::gather(known, &candidates, &mut rows.new_versions);
+    let mut places = Places::new(known, rows);
     let mut claims: BTreeMap<(String, i32), &str> = BTreeMap::new();
-    let mut wanted = Vec::new();
     for candidate in &candidates {
         let Some(version) = versions.of(candidate) else {
             rows.notes.push(format!("no repository for {}: no version is in its name", candidate.directory));
             continue;
         };
         let prefix = prefix::of(&reading.prefixes, candidate.directory, candidate.path, version)?;
-        wanted.push(NewRepository {
-            name: candidate.directory.to_owned(),
-            prefix,
-            version: version.to_owned(),
-            arch_id: candidate.arch.0,
-            directory: Some(candidate.directory.to_owned()),
-        });
-    }
-    let mut places = Places::new(known, rows);
-    for (new, candidate) in wanted.into_iter().zip(candidates.iter().filter(|one| versions.of(one).is_some())) {
+        let new = candidate.row(version, prefix);
         let place = places.place(&new);
         if let Some(key) = new.prefix.clone().map(|prefix| (prefix, new.arch_id)) {
             if let Some(other) = claims.get(&key) {
@@ -56,11 +47,15 @@ pub(super) fn all(known: &Known, tree: &Tree, reading: &Reading, rows: &mut Rows
         match place {
             Place::New => rows.new_repositories.push(new),
             Place::Moves(id) => rows.repositories.push((id, new)),
-            Place::Taken(why) => {
-                rows.notes.push(format!("no repository for {}: {why}", candidate.directory));
-            }
+            Place::Taken(why) => rows.notes.push(format!("no repository for {}: {why}", candidate.directory)),
         }
     }
+    go(known, rows);
+    Ok(())
+}
+
+/// Repositories whose directory goes, but for those that move.
+fn go(known: &Known, rows: &mut Rows) {
     let moved: HashSet<i32> = rows.repositories.iter().map(|(id, _)| *id).collect();
     let gone: HashSet<&str> = rows.gone_directories.iter().map(|(_, name)| name.as_str()).collect();
     for repository in &known.repositories {
@@ -69,7 +64,18 @@ pub(super) fn all(known: &Known, tree: &Tree, reading: &Reading, rows: &mut Rows
             rows.gone_repositories.push((repository.id, repository.name.clone()));
         }
     }
-    Ok(())
+}
+
+impl Candidate<'_> {
+    fn row(&self, version: &str, prefix: Option<String>) -> NewRepository {
+        NewRepository {
+            name: self.directory.to_owned(),
+            prefix,
+            version: version.to_owned(),
+            arch_id: self.arch.0,
+            directory: Some(self.directory.to_owned()),
+        }
+    }
 }
 
 fn twice(other: &str, candidate: &Candidate<'_>, prefix: &str) -> Failure {
@@ -158,8 +164,7 @@ impl Versions {
     }
 
     fn of(&self, candidate: &Candidate<'_>) -> Option<&str> {
-        let from_path =
-            || version_in(candidate.path, candidate.is_ostree).and_then(|name| self.names.place(name));
+        let from_path = || version_in(candidate.path, candidate.is_ostree).and_then(|name| self.names.place(name));
         let place = self.place(candidate).or_else(from_path)?;
         self.all.get(place).map(String::as_str)
     }

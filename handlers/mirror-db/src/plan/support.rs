@@ -101,8 +101,8 @@ impl Db {
         reading: &Reading,
     ) -> Result<Rows, handler_api::Failure> {
         let mut known = self.known(part);
-        leave_out(&mut known, &RegexSet::new([r"^(?:.*\.snapshot)"]).unwrap());
         let tree = self.seen(part, all);
+        leave_out(&mut known, &tree, &RegexSet::new([r"^(?:.*\.snapshot)"]).unwrap());
         let ids = changed(&known, &tree);
         let files = self.directories.values().filter(|row| ids.contains(&row.row.id));
         let files = files.map(|row| (row.row.id, row.files.clone())).collect();
@@ -111,7 +111,13 @@ impl Db {
     }
 
     /// Planned, written, and planned again: nothing is left to do.
-    pub(super) fn converge(&mut self, part: &Part, all: &BTreeMap<String, Found>, details: &[Detail], now: i64) -> Rows {
+    pub(super) fn converge(
+        &mut self,
+        part: &Part,
+        all: &BTreeMap<String, Found>,
+        details: &[Detail],
+        now: i64,
+    ) -> Rows {
         let rows = self.plan(part, all, details, now);
         self.write(&rows);
         let again = self.plan(part, all, details, now);
@@ -170,9 +176,8 @@ impl Db {
         for (id, name) in &rows.gone_directories {
             assert_eq!(self.directories.remove(name).unwrap().row.id, *id);
             self.known.details.retain(|(_, detail)| detail.directory != *name);
-            for row in self.known.repositories.iter_mut().filter(|row| row.directory.as_ref() == Some(name)) {
-                panic!("{} would be left without its directory", row.name);
-            }
+            let left = self.known.repositories.iter().find(|row| row.directory.as_ref() == Some(name));
+            assert!(left.is_none(), "{left:?} would be left without its directory");
         }
         for (_, name) in &rows.unlinks {
             let row = self.directories.get_mut(name).unwrap();

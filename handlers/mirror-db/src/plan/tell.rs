@@ -96,12 +96,25 @@ impl<'a> Teller<'a> {
         let here = format!(" in {}", self.known.category.name);
         let linked = |action| Kind { action, many: "directories", after: here.clone() };
         let link = |name: &str| Line::of(format!("directory {name}{here}"));
-        let versions = Kind { action: Action::Create, many: "versions", after: format!(" of {}", self.known.category.product) };
-        self.kind(&mut out, &versions, &rows.new_versions, |_| "", |(name, test)| Line {
-            after: Some(format!("{}{}", self.known.category.product, if *test { ", a test" } else { "" }).into()),
-            ..Line::of(format!("version {name}"))
-        });
-        self.kind(&mut out, &kind(Action::Create, "directories"), &rows.new_directories, |new| &new.name, new_directory);
+        let versions =
+            Kind { action: Action::Create, many: "versions", after: format!(" of {}", self.known.category.product) };
+        self.kind(
+            &mut out,
+            &versions,
+            &rows.new_versions,
+            |_| "",
+            |(name, test)| Line {
+                after: Some(format!("{}{}", self.known.category.product, if *test { ", a test" } else { "" }).into()),
+                ..Line::of(format!("version {name}"))
+            },
+        );
+        self.kind(
+            &mut out,
+            &kind(Action::Create, "directories"),
+            &rows.new_directories,
+            |new| &new.name,
+            new_directory,
+        );
         self.kind(&mut out, &linked(Action::Create), &rows.links, |(_, name)| name, |(_, name)| link(name));
         let change = |change: &DirectoryChange| self.directory(change);
         self.kind(&mut out, &kind(Action::Update, "directories"), &rows.directories, |change| &change.name, change);
@@ -134,10 +147,8 @@ impl<'a> Teller<'a> {
             *count += 1;
             details.extend(self.details.get(id).copied());
         }
-        let gone: Vec<Files<'_>> = gone
-            .into_iter()
-            .map(|(path, (count, details))| (parent(path), path.to_owned(), count, details))
-            .collect();
+        let gone: Vec<Files<'_>> =
+            gone.into_iter().map(|(path, (count, details))| (parent(path), path.to_owned(), count, details)).collect();
         let line = |(_, path, _, details): &Files<'_>| {
             (Line::of(format!("checksums {path}")), details.iter().map(|detail| checksums(detail)).collect::<Vec<_>>())
         };

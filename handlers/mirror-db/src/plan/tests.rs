@@ -7,7 +7,7 @@ use regex::RegexSet;
 
 use super::support::{Db, NOW, Row, TOP, detail, found, reading, seed, tree};
 use super::{LINES_MAX, digest, digest_of, leave_out, told};
-use crate::rows::{Detail, Files, Found, Known, KnownDirectory, KnownRepository, Part, Rows};
+use crate::rows::{Detail, Files, Found, Known, KnownDirectory, KnownRepository, Part, Rows, Tree};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -184,7 +184,7 @@ fn what_is_excluded_is_not_gone() {
     for name in ["pub/a", "pub/a/.snapshot", "pub/a/.snapshot/b", "pub/a/.snapshot/c/d", "pub/z/.snapshot/e", "pub/b"] {
         known.directories.insert(name.into(), row.clone());
     }
-    leave_out(&mut known, &RegexSet::new([r"^(?:.*/\.snapshot$)"]).unwrap());
+    leave_out(&mut known, &Tree::default(), &RegexSet::new([r"^(?:.*/\.snapshot$)"]).unwrap());
     assert_eq!(known.directories.keys().collect::<Vec<_>>(), ["pub/a", "pub/b"]);
 }
 
@@ -207,7 +207,13 @@ fn aged(days: &[i64]) -> Vec<i64> {
         days.iter().enumerate().map(|(i, days)| detail("9", NOW - days * DAY, &i.to_string())).collect();
     db.known.details = versions.iter().skip(1).enumerate().map(|(i, one)| (i as i32 + 500, one.clone())).collect();
     db.converge(&Part::Whole, &all, &versions[..1], NOW);
-    db.known.details.iter().map(|(_, one)| (NOW - one.timestamp.unwrap()) / DAY).collect::<BTreeSet<_>>().into_iter().collect()
+    db.known
+        .details
+        .iter()
+        .map(|(_, one)| (NOW - one.timestamp.unwrap()) / DAY)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
 }
 
 #[test]
@@ -304,41 +310,4 @@ fn several_versions_of_a_file_that_go_are_one_change() {
     let plan = told(&db.known(&Part::Whole), &rows);
     assert_eq!(plan.changes.len(), 1);
     assert_eq!((plan.changes[0].target.as_str(), plan.changes[0].count), ("checksums pub/epel/9/repomd.xml", Some(4)));
-}
-
-#[test]
-fn zz_speed_temporary() {
-    for times in [1, 10] {
-        let mut all = BTreeMap::from([(TOP.to_owned(), found(0, &[]))]);
-        let mut details = Vec::new();
-        for v in 0..2839 * times {
-            let files: Vec<(String, i64)> = (0..72).map(|i| (format!("somewhat-longer-package-name-{i}-1.2-3.el9.x86_64.rpm"), i)).collect();
-            let files: Vec<(&str, i64)> = files.iter().map(|(n, t)| (n.as_str(), *t)).collect();
-            let kind = if v % 40 == 0 { "x86_64" } else { "p" };
-            let name = format!("{}/Everything/{v:06}/{kind}/debug", v % 40 + 1);
-            let one = Found { has_repodata: v % 40 == 0, ..found(10, &files) };
-            all.insert(format!("{TOP}/{name}"), one);
-            if v % 40 == 0 { details.push(detail(&name, 5, &v.to_string())); }
-        }
-        let reading = super::Reading { prefixes: Vec::new(), ..reading() };
-        let mut db = seed();
-        let t = std::time::Instant::now();
-        let rows = db.plan_with(&Part::Whole, &all, &details, NOW, &reading).unwrap();
-        let known = db.known(&Part::Whole);
-        let t2 = std::time::Instant::now();
-        let plan = told(&known, &rows);
-        println!("{times}: first {:?} of it told {:?} {}", t.elapsed(), t2.elapsed(), plan.changes.len());
-        db.write(&rows);
-        let mut known = db.known(&Part::Whole);
-        let tree = db.seen(&Part::Whole, &all);
-        let t = std::time::Instant::now();
-        leave_out(&mut known, &RegexSet::new([r"^(?:.*\.snapshot)", r"^(?:.*/\.~tmp~)"]).unwrap());
-        let t1 = t.elapsed();
-        let files = BTreeMap::new();
-        assert!(super::changed(&known, &tree).is_empty());
-        let rows = super::rows(&known, &Part::Whole, &tree, &details, &files, &reading, NOW).unwrap();
-        let t2 = t.elapsed();
-        assert!(told(&known, &rows).changes.is_empty());
-        println!("{times}: unchanged {} dirs {} repos: leave_out {t1:?} rows {:?} told {:?}", all.len(), known.repositories.len(), t2 - t1, t.elapsed() - t2);
-    }
 }

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn of_many_packages_the_three_newest_are_kept() {
-        let many = |kind: &str, n: i64| -> Vec<File> { (0..n).map(|i| file(&format!("{i:02}{kind}"), i % 7)).collect() };
+        let many =
+            |kind: &str, n: i64| -> Vec<File> { (0..n).map(|i| file(&format!("{i:02}{kind}"), i % 7)).collect() };
         assert_eq!(count(&files_json(&many(".rpm", 10)).unwrap()), 10, "ten are not many");
         assert_eq!(count(&files_json(&many(".txt", 50)).unwrap()), 50, "these are not counted");
         // A .drpm does not count as a .rpm, but is left out with them.
