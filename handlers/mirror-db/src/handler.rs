@@ -138,17 +138,16 @@ impl Site {
     }
 
     async fn category(&self, asked: &Asked<'_>) -> Result<(Planned, Vec<String>), Failure> {
-        let (part, known) = self.known(asked).await?;
-        let known = Arc::new(known);
-        let (config, name, seen, sent) = (Arc::clone(&self.config), asked.category.to_owned(), Arc::clone(&known), asked.sent);
+        let (part, mut known) = self.known(asked).await?;
+        let (config, name, sent) = (Arc::clone(&self.config), asked.category.to_owned(), asked.sent);
         let looked_at = part.clone();
-        let (tree, read, mut notes) = blocking(move || {
-            let tree = source::look(&config, &name, &looked_at, &seen, sent)?;
-            let (read, notes) = details::read(&config.root, &tree, &seen.details)?;
-            Ok((tree, read, notes))
+        let (known, tree, read, mut notes) = blocking(move || {
+            let tree = source::look(&config, &name, &looked_at, &known, sent)?;
+            plan::leave_out(&mut known, &tree, &config.category(&name)?.1.excludes);
+            let (read, notes) = details::read(&config.root, &tree, &known.details)?;
+            Ok((Arc::new(known), tree, read, notes))
         })
         .await?;
-        notes.extend(tree.notes.iter().cloned());
         if let Part::Below(hinted) = asked.part {
             let is_nowhere = |name: &&String| !tree.directories.contains_key(*name) && !known.directories.contains_key(*name);
             notes.extend(hinted.iter().filter(is_nowhere).map(|name| format!("{name} is neither on the mirror nor in the database")));

@@ -39,7 +39,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-type Param<'a> = (Box<dyn ToSql + Sync + 'a>, Type);
+type Param<'a> = (Box<dyn ToSql + Sync + Send + 'a>, Type);
 
 impl Server {
     pub async fn connect(place: &Postgres) -> Result<Self, Failure> {
