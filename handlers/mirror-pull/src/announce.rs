@@ -33,12 +33,14 @@ pub async fn say(config: &Config, program: Option<&PathBuf>, what: &str, body: &
     Some(format!("{topic} could not be published, {TRIES_MAX} times: {why}"))
 }
 
-/// What both say.
+/// What both say. Without directories it is everything.
 #[must_use]
 pub fn body(config: &Config, piece: &Piece, serial: Option<i64>, at: Timestamp) -> Value {
     let directories: Vec<&String> = piece.directories.iter().filter(|directory| !directory.is_empty()).collect();
-    let mut body =
-        json!({"mirror": config.name, "from": config.from, "directories": directories, "at": at.to_string()});
+    let mut body = json!({"mirror": config.name, "from": config.from, "at": at.to_string()});
+    if !directories.is_empty() {
+        body["directories"] = json!(directories);
+    }
     if let Some(serial) = serial {
         body["serial"] = serial.into();
     }

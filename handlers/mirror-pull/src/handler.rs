@@ -83,7 +83,7 @@ impl MirrorPull {
         for piece in &asked.pieces {
             let new = Hold::new(&asked.config, asked.held_by(), (self.clock)());
             let old = hold::held(&asked.config, &piece.part)?;
-            let over = Pulled::read(&asked.config, &piece.part)?.sent.is_some_and(|sent| sent > new.sent);
+            let over = Pulled::read(&asked.config, &piece.part)?.is_over(new.sent, asked.serial);
             let known = old.as_ref().is_some_and(|old| old.sent >= new.sent || asked.held_by().is_none());
             if over {
                 let text = format!("{}: what this holds for is over already, it is not held", paths::shown(&piece.part));
@@ -112,7 +112,7 @@ impl MirrorPull {
                 Gate::Free => {}
                 Gate::Released(hold) => plan.changes.push(released(&piece.part, &hold)),
                 Gate::Lapsed(hold) => {
-                    plan.notes.push(format!("{shown}: {}: that is over and nobody ended it, pulled all the same", hold.shown()));
+                    plan.notes.push(format!("{shown}: the hold lapsed ({}, and nobody ended it): pulled all the same", hold.shown()));
                     plan.changes.push(released(&piece.part, &hold));
                 }
                 Gate::Held(hold) => {
@@ -171,20 +171,29 @@ impl MirrorPull {
                     return Err(Failure::retry(format!("{} is held meanwhile: {}", paths::shown(part), hold.shown())));
                 }
             }
+            self.remember_release(asked, part)?;
             let (released, files): (Vec<&Change>, Vec<&Change>) =
                 changes.into_iter().partition(|change| change.more.contains_key("released"));
             released.iter().for_each(|change| done.change(change));
             if files.is_empty() {
-                // A hold that comes late, from before this message, must not hold any more.
-                let mut pulled = Pulled::read(config, part)?;
-                pulled.sent = pulled.sent.max(asked.newest().map(|message| message.sent));
-                pulled.write(config, part)?;
                 continue;
             }
             self.pull(asked, piece, &files).run(done).await?;
             files.iter().for_each(|change| done.change(change));
         }
         Ok(())
+    }
+
+    /// A hold that comes late, from before this message, must not hold any more.
+    fn remember_release(&self, asked: &Asked, part: &str) -> Result<(), Failure> {
+        let over = asked.messages.iter().filter(|message| message.over).map(|message| message.sent).max();
+        if over.is_none() {
+            return Ok(());
+        }
+        let mut pulled = Pulled::read(&asked.config, part)?;
+        pulled.released = pulled.released.max(over);
+        pulled.released_serial = pulled.released_serial.max(asked.serial);
+        pulled.write(&asked.config, part)
     }
 
     fn pull<'a>(&self, asked: &'a Asked, piece: &Piece, changes: &[&Change]) -> Pull<'a> {

@@ -112,9 +112,24 @@ pub struct Pulled {
     /// The largest serial that was followed.
     #[serde(default)]
     pub serial: Option<i64>,
+    /// When the newest message was sent that said that an update is over.
+    #[serde(default)]
+    pub released: Option<Timestamp>,
+    /// The largest serial of such a message.
+    #[serde(default)]
+    pub released_serial: Option<i64>,
 }
 
 impl Pulled {
+    /// Whether the update that a hold is for is over already: the hold came late. Serials decide, where both have one.
+    #[must_use]
+    pub fn is_over(&self, sent: Timestamp, serial: Option<i64>) -> bool {
+        match (self.released_serial, serial) {
+            (Some(known), Some(serial)) if known != serial => serial < known,
+            _ => self.released.is_some_and(|known| known > sent),
+        }
+    }
+
     fn file(config: &Config, part: &str) -> PathBuf {
         config.state.join("pulled").join(format!("{}.json", paths::stem(part)))
     }
