@@ -159,10 +159,12 @@ impl MirrorPull {
         for change in changes {
             parts.entry(change.more.get("in").and_then(Value::as_str).unwrap_or_default()).or_default().push(change);
         }
-        for (part, changes) in parts {
-            let Some(piece) = asked.pieces.iter().find(|piece| piece.part == part) else {
-                return Err(Failure::retry(format!("part {part} is no longer what is asked for: planned again")));
-            };
+        if let Some(part) = parts.keys().find(|part| !asked.pieces.iter().any(|piece| piece.part == **part)) {
+            return Err(Failure::retry(format!("part {part} is no longer what is asked for: planned again")));
+        }
+        for piece in &asked.pieces {
+            let part = piece.part.as_str();
+            let Some(changes) = parts.remove(part) else { continue };
             let _lock = Lock::take(config, part)?;
             match hold::gate(config, part, &asked.messages, (self.clock)())? {
                 Gate::Free => {}

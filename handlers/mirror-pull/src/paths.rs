@@ -95,7 +95,10 @@ pub fn scope(parts: &[String], directories: Option<&Value>) -> Result<(Vec<Piece
     }
     let mut paths = BTreeSet::new();
     for text in asked {
-        let path = clean(text).map_err(|why| Failure::permanent(format!("directory {}: {why}", quoted(text))))?;
+        let path = clean(text).map_err(|why| {
+            Failure::permanent(format!("directory {} {why}", quoted(text)))
+                .hinting("directories are written relative to `from`, as in fedora/linux/updates/44")
+        })?;
         paths.insert(path);
     }
     let strangers: Vec<String> =
