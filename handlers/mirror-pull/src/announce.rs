@@ -47,12 +47,7 @@ pub fn body(config: &Config, piece: &Piece, serial: Option<i64>, at: Timestamp) 
     body
 }
 
-async fn publish(
-    announce: &Announce,
-    program: Option<&PathBuf>,
-    topic: &str,
-    body: &Value,
-) -> Result<(), String> {
+async fn publish(announce: &Announce, program: Option<&PathBuf>, topic: &str, body: &Value) -> Result<(), String> {
     let program = match program {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(|error| error.to_string())?,
@@ -61,8 +56,7 @@ async fn publish(
     let key = PathBuf::from(secrets).join(&announce.key);
     let cert = announce.cert.display().to_string();
     let key = key.display().to_string();
-    let args =
-        ["publish", "--connect", &announce.connect, "--cert", &cert, "--key", &key, "--wait", WAIT, topic, "-"];
+    let args = ["publish", "--connect", &announce.connect, "--cert", &cert, "--key", &key, "--wait", WAIT, topic, "-"];
     let run_it = Run {
         program: program.display().to_string(),
         args: args.map(str::to_owned).to_vec(),

@@ -86,7 +86,8 @@ impl MirrorPull {
             let over = Pulled::read(&asked.config, &piece.part)?.is_over(new.sent, asked.serial);
             let known = old.as_ref().is_some_and(|old| old.sent >= new.sent || asked.held_by().is_none());
             if over {
-                let text = format!("{}: what this holds for is over already, it is not held", paths::shown(&piece.part));
+                let text =
+                    format!("{}: what this holds for is over already, it is not held", paths::shown(&piece.part));
                 plan.notes.push(text);
             }
             if over || known {
@@ -112,7 +113,10 @@ impl MirrorPull {
                 Gate::Free => {}
                 Gate::Released(hold) => plan.changes.push(released(&piece.part, &hold)),
                 Gate::Lapsed(hold) => {
-                    plan.notes.push(format!("{shown}: the hold lapsed ({}, and nobody ended it): pulled all the same", hold.shown()));
+                    plan.notes.push(format!(
+                        "{shown}: the hold lapsed ({}, and nobody ended it): pulled all the same",
+                        hold.shown()
+                    ));
                     plan.changes.push(released(&piece.part, &hold));
                 }
                 Gate::Held(hold) => {
@@ -201,7 +205,8 @@ impl MirrorPull {
     fn pull<'a>(&self, asked: &'a Asked, piece: &Piece, changes: &[&Change]) -> Pull<'a> {
         let deletes = changes.iter().filter(|change| change.action == Action::Delete);
         let gone = changes.iter().filter_map(|change| change.more.get("gone")?.as_array()).flatten();
-        let gone: BTreeSet<String> = gone.filter_map(Value::as_str).filter_map(|path| paths::clean(path).ok()).collect();
+        let gone: BTreeSet<String> =
+            gone.filter_map(Value::as_str).filter_map(|path| paths::clean(path).ok()).collect();
         Pull {
             config: &asked.config,
             piece: Marker::and_left_over(&asked.config, piece.clone()),

@@ -190,7 +190,8 @@ async fn a_stranger_a_wrong_path_and_a_link_are_refused_and_nothing_is_touched()
         assert!(failure.hint().is_some());
     };
     let stranger = ("master.synced", NOW, "mallory.example.org");
-    refused(json!({"do": "pull"}), stranger, "mallory.example.org (org.example.prod.mirror.master.synced) is not").await;
+    refused(json!({"do": "pull"}), stranger, "mallory.example.org (org.example.prod.mirror.master.synced) is not")
+        .await;
     refused(json!({"do": "hold"}), stranger, "is not a signer").await;
     refused(json!({"directories": ["../../etc"]}), SYNCED, "../../etc").await;
     refused(json!({"directories": ["/etc"]}), SYNCED, "is absolute").await;
@@ -325,10 +326,12 @@ async fn nobody_pulls_from_a_mirror_that_is_mid_update_nor_twice_what_it_has() {
     assert!(failure.message().contains("is mid-update") && failure.message().contains("2026-11-21T11:00:00Z"));
     assert_eq!(failure.exit_code(), exit::TRY_LATER);
     assert!(site.plan(&site.request(json!({"directories": ["epel"]}), &[SYNCED])).await.is_ok(), "not the other part");
-    fs::rename(site.at("master/.reactor-mirror/fedora.in-progress"), site.at("master/.reactor-mirror/in-progress")).unwrap();
+    fs::rename(site.at("master/.reactor-mirror/fedora.in-progress"), site.at("master/.reactor-mirror/in-progress"))
+        .unwrap();
     assert!(site.plan(&site.request(json!({"directories": ["epel"]}), &[SYNCED])).await.is_err(), "all of it");
     fs::remove_file(site.at("master/.reactor-mirror/in-progress")).unwrap();
-    let trace = |finished: &str| format!(r#"{{"mirror": "m", "parts": {{".": {{"finished": "{finished}", "serial": 5}}}}}}"#);
+    let trace =
+        |finished: &str| format!(r#"{{"mirror": "m", "parts": {{".": {{"finished": "{finished}", "serial": 5}}}}}}"#);
     site.put(".reactor-mirror/trace.json", &trace("1"));
     site.react(json!({}), &[SYNCED]).await;
     let ours: Value = serde_json::from_str(&site.mirrored(".reactor-mirror/trace.json").unwrap()).unwrap();
@@ -366,7 +369,8 @@ async fn two_pulls_of_one_part_at_once_are_one() {
     let request = site.request(json!({}), &[]);
     let plan = site.plan(&request).await.unwrap();
     let lock = Lock::take(&site.config(), "").unwrap();
-    for failure in [site.plan(&request).await.unwrap_err(), site.apply(&request, plan.changes.clone()).await.0.unwrap_err()]
+    for failure in
+        [site.plan(&request).await.unwrap_err(), site.apply(&request, plan.changes.clone()).await.0.unwrap_err()]
     {
         assert!(failure.message().contains("is under way already"), "{failure}");
         assert_eq!(failure.exit_code(), exit::TRY_LATER);

@@ -143,7 +143,18 @@ mod tests {
     #[test]
     fn a_path_that_leaves_the_module_or_means_something_to_rsync_is_refused() {
         for bad in [
-            "../../etc", "a/../b", "/etc", "-e", "a/-e", "a*", "a?", "[a]", "a\\b", "a\nb", "", ".reactor-mirror",
+            "../../etc",
+            "a/../b",
+            "/etc",
+            "-e",
+            "a/-e",
+            "a*",
+            "a?",
+            "[a]",
+            "a\\b",
+            "a\nb",
+            "",
+            ".reactor-mirror",
             "./.reactor-mirror/x",
         ] {
             assert!(clean(bad).is_err(), "{bad:?}");

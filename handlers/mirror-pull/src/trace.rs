@@ -196,7 +196,8 @@ pub struct Marker {
 
 impl Marker {
     fn path(config: &Config, part: &str) -> PathBuf {
-        let name = if part.is_empty() { IN_PROGRESS.to_owned() } else { format!("{}.{IN_PROGRESS}", paths::stem(part)) };
+        let name =
+            if part.is_empty() { IN_PROGRESS.to_owned() } else { format!("{}.{IN_PROGRESS}", paths::stem(part)) };
         config.to.join(OWN).join(name)
     }
 
@@ -291,7 +292,8 @@ fn open_to_all(path: &std::path::Path) -> Result<(), Failure> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))
     };
     make().map_err(|error| {
-        Failure::retry(format!("{} can't be made: {error}", path.display())).hinting(format!("ls -ld {}", path.display()))
+        Failure::retry(format!("{} can't be made: {error}", path.display()))
+            .hinting(format!("ls -ld {}", path.display()))
     })
 }
 
