@@ -126,12 +126,16 @@ async fn passwords_and_certificates_are_looked_at() {
     let conf = format!("ssl=on\nssl_cert_file={}\nssl_key_file={}", cert.display(), key.display());
     let server = Postgres::start(scratch.path(), &conf);
     let database = Database::new(&server, "tls", &schema(), "");
-    server.sql("tls", "CREATE ROLE reader LOGIN PASSWORD 'correct-horse'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader");
-    let [right, wrong, empty] = [("right", "correct-horse\n"), ("wrong", "battery-staple"), ("empty", "\n")].map(|(name, text)| {
-        let file = scratch.path().join(name);
-        std::fs::write(&file, text).unwrap();
-        file
-    });
+    server.sql(
+        "tls",
+        "CREATE ROLE reader LOGIN PASSWORD 'correct-horse'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    );
+    let [right, wrong, empty] =
+        [("right", "correct-horse\n"), ("wrong", "battery-staple"), ("empty", "\n")].map(|(name, text)| {
+            let file = scratch.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        });
     let reader = |change: &dyn Fn(&mut store::Postgres)| {
         place(&database, |place| {
             (place.host, place.user) = ("127.0.0.1".into(), "reader".into());
