@@ -11,6 +11,7 @@ mod journal;
 mod kill;
 mod later;
 mod looks;
+mod mirror_db;
 mod publish_tail;
 mod reconcile;
 mod running;
