@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reactor_tests::daemon::{Daemon, reactor_output};
 use reactor_tests::{Scratch, free_port, reactor_json, wait_until};
@@ -129,8 +129,7 @@ impl Site {
     }
 
     fn synced(&mut self, release: &str) {
-        let now = jiff::Timestamp::now().as_second();
-        self.say("org.example.sync", now, &json!({"repo": "epel", "release": release}));
+        self.say("org.example.sync", now(), &json!({"repo": "epel", "release": release}));
     }
 
     /// Reactions of a rule in a state.
@@ -219,10 +218,16 @@ impl Site {
         let file = self.dir().join("list");
         fs::write(self.dir().join("list.new"), text).expect("the list");
         let made = fs::File::options().write(true).open(self.dir().join("list.new")).expect("the list");
-        let before = std::time::SystemTime::now().checked_sub(Duration::from_secs(age)).expect("a time");
-        made.set_modified(before).expect("its time");
+        let before = u64::try_from(now()).expect("after 1970") - age;
+        made.set_modified(UNIX_EPOCH + Duration::from_secs(before)).expect("its time");
         fs::rename(self.dir().join("list.new"), file).expect("the list");
     }
+}
+
+/// In seconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "a test's own clock: when a message was sent")]
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 fn repomd(time: u64) -> String {
@@ -280,7 +285,7 @@ fn a_new_directory_deep_below_comes_with_those_above_it() {
     site.fill();
     site.put("pub/epel/10.1/Everything/x86_64/Packages/a/apkg-1-1.el.x86_64.rpm", "rpm");
     let directories = json!({"directories": ["pub/epel/10.1/Everything/x86_64/Packages/a"]});
-    site.say("org.example.tree", jiff::Timestamp::now().as_second(), &directories);
+    site.say("org.example.tree", now(), &directories);
     site.until("named", "done", 1);
     assert_eq!(site.names(), site.on_disk());
 
@@ -327,10 +332,7 @@ fn what_is_really_gone_goes_and_only_that() {
 
 #[test]
 fn a_list_without_its_end_is_no_list() {
-    let mut site = Site::new("mirror-db-list", &json!({"list": ""}), &json!({"old_list": "wait"}));
-    let rules = fs::read_to_string(site.dir().join("rules.yaml")).expect("the site");
-    let list = site.dir().join("list").display().to_string();
-    fs::write(site.dir().join("rules.yaml"), rules.replace("\"list\": \"\"", &format!("\"list\": \"{list}\""))).expect("the site");
+    let mut site = Site::new("mirror-db-list", &json!({"list": "./list"}), &json!({"old_list": "wait"}));
     let before = site.everything();
     site.write_list(0, false);
     site.start();
@@ -348,10 +350,7 @@ fn a_list_without_its_end_is_no_list() {
 
 #[test]
 fn the_list_comes_after_the_message_and_an_old_one_undoes_nothing() {
-    let mut site = Site::new("mirror-db-old", &json!({"list": ""}), &json!({}));
-    let rules = fs::read_to_string(site.dir().join("rules.yaml")).expect("the site");
-    let list = site.dir().join("list").display().to_string();
-    fs::write(site.dir().join("rules.yaml"), rules.replace("\"list\": \"\"", &format!("\"list\": \"{list}\""))).expect("the site");
+    let mut site = Site::new("mirror-db-old", &json!({"list": "./list"}), &json!({}));
     // Made before everything in it changed: so what the database has of it counts as newer.
     site.write_list(3_600, true);
     site.fill();
