@@ -107,7 +107,8 @@ impl Site {
     fn start(&mut self) {
         self.daemon = Some(Daemon::start(self.dir(), &["run", "rules.yaml"]));
         loop {
-            let told = self.bus.recv_bytes(0).unwrap_or_else(|_| panic!("it does not subscribe: {}", self.scratch.log()));
+            let told =
+                self.bus.recv_bytes(0).unwrap_or_else(|_| panic!("it does not subscribe: {}", self.scratch.log()));
             if told.first() == Some(&1) {
                 return;
             }
@@ -139,7 +140,9 @@ impl Site {
     }
 
     fn until(&self, rule: &str, state: &str, n: usize) {
-        wait_until(&format!("{n} of `{rule}` {state}\n{}", self.scratch.log()), SOON, || self.rows(rule, state).len() == n);
+        wait_until(&format!("{n} of `{rule}` {state}\n{}", self.scratch.log()), SOON, || {
+            self.rows(rule, state).len() == n
+        });
     }
 
     fn reconcile(&self, apply: bool) -> (Option<i32>, String) {
@@ -184,7 +187,9 @@ impl Site {
         let mut names = Vec::new();
         let mut open = vec!["pub/epel".to_owned()];
         while let Some(name) = open.pop() {
-            for entry in fs::read_dir(self.mirror().join(&name)).expect("a directory").map(|entry| entry.expect("an entry")) {
+            for entry in
+                fs::read_dir(self.mirror().join(&name)).expect("a directory").map(|entry| entry.expect("an entry"))
+            {
                 if entry.file_type().expect("its type").is_dir() {
                     open.push(format!("{name}/{}", entry.file_name().to_str().expect("a plain name")));
                 }
@@ -206,7 +211,8 @@ impl Site {
                 let about = fs::metadata(&at).expect("a directory");
                 text.push_str(&format!("{}\td\t{}\t{below}\n", time(&about), about.len()));
             }
-            let mut files: Vec<_> = fs::read_dir(&at).expect("a directory").map(|entry| entry.expect("an entry")).collect();
+            let mut files: Vec<_> =
+                fs::read_dir(&at).expect("a directory").map(|entry| entry.expect("an entry")).collect();
             files.retain(|entry| entry.file_type().expect("its type").is_file());
             for file in files {
                 let about = file.metadata().expect("a file");
@@ -262,7 +268,10 @@ fn a_message_brings_its_part_of_the_tree_and_reconcile_the_rest() {
     site.synced("9");
     site.until("synced", "done", 1);
     let new = "pub/epel/9/Everything/x86_64/Packages/z".to_owned();
-    assert!(site.names().contains(&new) && !site.names().contains(&"pub/epel/8/silent".to_owned()), "only where it was said");
+    assert!(
+        site.names().contains(&new) && !site.names().contains(&"pub/epel/8/silent".to_owned()),
+        "only where it was said"
+    );
     let files = site.column(&format!("SELECT CAST(files AS TEXT) FROM directory WHERE name = '{new}'"));
     assert!(files[0].starts_with("[{\"name\": \"zpkg-1-1.el.x86_64.rpm\", \"size\": 3, \"timestamp\": "), "{files:?}");
     let times = "SELECT CAST(timestamp AS TEXT) FROM file_detail WHERE timestamp > 1750000000";

@@ -33,7 +33,8 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
         for (name, category) in &config.categories {
             let top = config.root.join(&category.top);
             found.extend(wrong_file(&format!("the top directory of {name}"), &top, true));
-            let list = category.list.as_ref().and_then(|list| wrong_file(&format!("the list of {name}"), &list.path, false));
+            let list =
+                category.list.as_ref().and_then(|list| wrong_file(&format!("the list of {name}"), &list.path, false));
             found.extend(list);
         }
     }

@@ -37,8 +37,8 @@ pub const FILES: [(&str, &[u8]); 5] = [
 /// Shows it.
 pub fn mirrors(stage: &mut Stage) -> anyhow::Result<()> {
     out("4. The mirror database (built in): a message says where to look, and only that is looked at");
-    let first =
-        stage.until_row("the first look at the tree", |row| row.rule == "mirror database as the tree is" && is_done(row))?;
+    let first = stage
+        .until_row("the first look at the tree", |row| row.rule == "mirror database as the tree is" && is_done(row))?;
     out(&format!("   at its start the daemon compared all of it: {} differences, written", first.plan.len()));
 
     let repository = stage.dir().join("handlers/mirror-db/example/mirror").join(REPOSITORY);
@@ -53,7 +53,8 @@ pub fn mirrors(stage: &mut Stage) -> anyhow::Result<()> {
         json!({"repo": "epel", "release": "9", "bytes": "1 MiB", "raw_bytes": "1048576", "deleted": "0"}),
     )?;
     out("   a package was put onto the mirror; sent: «epel 9 is synced», as bodhi tells it");
-    let synced = stage.until_row("the synced part", |row| row.rule == "updates on the master mirror" && is_done(row))?;
+    let synced =
+        stage.until_row("the synced part", |row| row.rule == "updates on the master mirror" && is_done(row))?;
     show(&[synced]);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(stage.dir().join(DATABASE), flags)?;
