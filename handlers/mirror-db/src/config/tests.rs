@@ -73,12 +73,20 @@ fn all_words_are_read() {
     }
 }
 
+/// Each must be refused for good, with these words.
+fn refused(all: &[(Value, &str)]) {
+    for (wrong, said) in all {
+        let failure = read(wrong).unwrap_err();
+        let all = format!("{failure} | {}", failure.hint().unwrap_or_default());
+        assert!(all.contains(said), "{wrong}: {all}");
+        assert_eq!(failure.exit_code(), handler_api::exit::PERMANENT);
+    }
+}
+
 #[test]
-fn what_is_wrong_is_named_with_what_to_write() {
-    let category = |words: Value| json!({"categories": {"Fedora EPEL": words}});
-    let line = |words: Value| json!({"directories": [words]});
+fn what_is_wrong_with_the_database_is_named_with_what_to_write() {
     let postgres = |words: Value| json!({"database": {"postgresql": words}});
-    for (wrong, said) in [
+    refused(&[
         (json!({"database": null}), "`database` is missing"),
         (json!({"database": {"sqlit": "/x"}}), "did you mean `sqlite`?"),
         (json!({"database": {}}), "neither sqlite nor postgresql"),
@@ -92,6 +100,14 @@ fn what_is_wrong_is_named_with_what_to_write() {
         (postgres(json!({"host": "h", "name": "n", "user": "u", "tls": "yes"})), "`tls` is neither true nor false"),
         (postgres(json!({"host": "/run", "name": "n", "user": "u", "ca": "/ca"})), "`ca` counts only with"),
         (postgres(json!({"host": "h", "name": "n", "user": "u", "port": 0})), "`port` is not a whole number"),
+    ]);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_write() {
+    let category = |words: Value| json!({"categories": {"Fedora EPEL": words}});
+    let line = |words: Value| json!({"directories": [words]});
+    refused(&[
         (json!({"root": null}), "`root` is missing"),
         (json!({"root": "srv"}), "`root` is not an absolute path"),
         (json!({"rot": "/srv", "old_lst": "wait"}), "`rot`, `old_lst` are not words"),
@@ -140,12 +156,7 @@ fn what_is_wrong_is_named_with_what_to_write() {
         (line(json!({"repo": "epel"})), "`directories` is missing"),
         (line(json!({"directories": []})), "`repo` is missing"),
         (line(json!({"repo": "x", "directory": []})), "did you mean `directories`?"),
-    ] {
-        let failure = read(&wrong).unwrap_err();
-        let all = format!("{failure} | {}", failure.hint().unwrap_or_default());
-        assert!(all.contains(said), "{wrong}: {all}");
-        assert_eq!(failure.exit_code(), handler_api::exit::PERMANENT);
-    }
+    ]);
 }
 
 #[test]
