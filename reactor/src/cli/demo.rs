@@ -3,6 +3,7 @@
 
 mod git;
 mod keys;
+mod mirrors;
 mod site;
 mod stage;
 
@@ -68,6 +69,7 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
     } else {
         out("(git is not here: the handler gitolite is left out)\n");
     }
+    mirrors::mirrors(&mut stage)?;
     lies(&mut stage)?;
     if python {
         held(&mut stage)?;
@@ -107,7 +109,7 @@ fn changes(stage: &mut Stage, python: bool) -> anyhow::Result<()> {
 }
 
 fn lies(stage: &mut Stage) -> anyhow::Result<()> {
-    out("4. What is not proven is not believed");
+    out("5. What is not proven is not believed");
     stage.lie()?;
     for (reason, topic) in stage.until_refused(4)? {
         out(&format!("   refused  {topic}: {reason}"));
@@ -117,7 +119,7 @@ fn lies(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn held(stage: &mut Stage) -> anyhow::Result<()> {
-    out("5. Too large a plan waits for a person");
+    out("6. Too large a plan waits for a person");
     stage.say("fas.group.member.remove", json!({"agent": "eve", "user": "toshio", "group": "root-keepers"}))?;
     stage.until("the held reaction", |rows| count(rows, State::Held) == 1)?;
     let rows = stage.rows()?;
@@ -135,7 +137,7 @@ fn held(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn killed(stage: &mut Stage) -> anyhow::Result<()> {
-    out(&format!("6. kill -9 in the middle of {CROWD} reactions"));
+    out(&format!("7. kill -9 in the middle of {CROWD} reactions"));
     let before = count(&stage.rows()?, State::Done);
     for n in 0..CROWD {
         let user = site::crowd_user(n);
@@ -205,9 +207,9 @@ fn count(rows: &[ReactionRow], state: State) -> usize {
     rows.iter().filter(|row| row.state == state && is_plain(row)).count()
 }
 
-/// Not one of those that come beside the others: what is told to people, the ssh keys, and git access.
+/// Not one of those that come beside the others: what is told to people, the ssh keys, git access, and the mirrors.
 fn is_plain(row: &ReactionRow) -> bool {
-    !["notice", "hosts", "git"].contains(&&*row.handler)
+    !["notice", "hosts", "git", "mirrors"].contains(&&*row.handler)
 }
 
 /// Not one that waits for git, where there is none.
