@@ -8,6 +8,7 @@
 //! * [`relay`]: a line that breaks on purpose
 //! * [`pki`]: certificates in fedmsg's layout
 //! * [`gitolite`]: the real gitolite behind a real sshd
+//! * [`rsyncd`]: the real rsync daemon over a tree, with a gate
 //! * [`sshd`]: a farm of real sshd "hosts", with faults
 //! * [`wait_until`]: instead of sleeping and hoping
 //!
@@ -23,6 +24,7 @@ pub mod peers;
 pub mod pki;
 pub mod process;
 pub mod relay;
+pub mod rsyncd;
 pub mod slapd;
 pub mod sshd;
 
