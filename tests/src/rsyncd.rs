@@ -39,23 +39,10 @@ impl Rsyncd {
     /// When there is no rsync, or it does not start.
     #[must_use]
     pub fn start(dir: &Path) -> Self {
-        Self::start_with(dir, None)
-    }
-
-    /// [`Rsyncd::start`], but every connection sends so many KiB a second at most, until [`Rsyncd::fast`].
-    ///
-    /// # Panics
-    /// When there is no rsync, or it does not start.
-    #[must_use]
-    pub fn slow(dir: &Path, kib_a_second: u32) -> Self {
-        Self::start_with(dir, Some(kib_a_second))
-    }
-
-    fn start_with(dir: &Path, bwlimit_kib: Option<u32>) -> Self {
         let (tree, own) = (dir.join("tree"), dir.join("rsyncd"));
         fs::create_dir_all(&tree).expect("a tree");
         fs::create_dir_all(&own).expect("a directory");
-        let mut it = Self { tree, port: free_port(), dir: own, daemon: None, bwlimit_kib };
+        let mut it = Self { tree, port: free_port(), dir: own, daemon: None, bwlimit_kib: None };
         fs::write(it.dir.join("gate"), it.gate_script()).expect("a script");
         it.configure(false);
         it.spawn();
@@ -110,12 +97,12 @@ impl Rsyncd {
         self.spawn();
     }
 
-    /// It is started again, without a limit. What is under way is cut.
+    /// It is started again, with another limit of what a connection sends. What is under way is cut.
     ///
     /// # Panics
     /// When it does not start.
-    pub fn fast(&mut self) {
-        self.bwlimit_kib = None;
+    pub fn limit(&mut self, kib_a_second: Option<u32>) {
+        self.bwlimit_kib = kib_a_second;
         self.start_again();
     }
 
@@ -165,13 +152,13 @@ impl Rsyncd {
 
     // The gate -----------------------------------------------------------------------------------------------------------
 
-    /// From now on a connection waits at its beginning while the mirror with this tree is in the middle of an update.
+    /// From now on a connection waits at its beginning while there is a file of this name; the last part may be a pattern.
     ///
     /// # Panics
     /// When it can't be shut.
-    pub fn shut_while_updating(&self, mirror: &Path) {
+    pub fn shut_while(&self, file: &Path) {
         let _ = fs::remove_file(self.dir.join("came"));
-        fs::write(self.dir.join("shut.new"), format!("{}\n", mirror.join(OWN).display())).expect("a shut gate");
+        fs::write(self.dir.join("shut.new"), format!("{}\n", file.display())).expect("a shut gate");
         fs::rename(self.dir.join("shut.new"), self.dir.join("shut")).expect("a shut gate");
     }
 
@@ -193,7 +180,7 @@ impl Rsyncd {
 
     fn gate_script(&self) -> String {
         format!(
-            "cd '{}' && [ -e shut ] || exit 0\nset -- \"$(cat shut)\"/*in-progress\n[ -e \"$1\" ] || exit 0\n: >came\n\
+            "cd '{}' && [ -e shut ] || exit 0\nset -- $(cat shut)\n[ -e \"$1\" ] || exit 0\n: >came\n\
              while [ -e shut ]; do sleep {GATE_LOOK_S}; done\n",
             self.dir.display()
         )
