@@ -19,7 +19,7 @@ fn a_change_on_the_master_arrives_at_both_tier_2_mirrors_and_nothing_is_pulled_t
     net.unsynced(&["fedora/updates"], 1);
     net.put("fedora/updates/foo-1.1.rpm", b"foo 1.1");
     net.put("fedora/updates/repodata/2-primary.xml.gz", b"primary 2");
-    net.put("fedora/updates/repodata/repomd.xml", b"<repomd>2</repomd>");
+    net.put("fedora/updates/repodata/repomd.xml", b"<repomd>the second</repomd>");
     net.remove("fedora/updates/foo-1.0.rpm");
     net.synced(&["fedora/updates"], 1);
     let began = Instant::now();
@@ -64,7 +64,7 @@ fn a_mirror_never_pulls_from_one_that_is_in_the_middle_of_an_update() {
     // From here on t1a stops in the middle of its update: what it asks the master for waits.
     net.master.shut_while(&t1a.mark());
     net.put("fedora/updates/foo-1.1.rpm", b"foo 1.1");
-    net.put("fedora/updates/repodata/repomd.xml", b"<repomd>2</repomd>");
+    net.put("fedora/updates/repodata/repomd.xml", b"<repomd>the second</repomd>");
     net.synced(&["fedora/updates"], 1);
     net.master.until_one_waits();
     let before = t1a.rsyncd.sent();

@@ -74,7 +74,7 @@ fn a_message_during_a_run_means_another_run() {
     // The run stops when its first stage is over: what comes now is too late for it.
     net.master.shut_while(&t1a.path(NEW));
     net.put(NEW, b"foo 1.1");
-    net.put("fedora/updates/repodata/repomd.xml", b"<repomd>2</repomd>");
+    net.put("fedora/updates/repodata/repomd.xml", b"<repomd>the second</repomd>");
     net.synced(&["fedora/updates"], 1);
     net.master.until_one_waits();
     net.put("fedora/updates/foo-1.2.rpm", b"foo 1.2");

@@ -32,9 +32,7 @@ fn a_signed_message_that_leads_out_of_the_tree_fails_and_touches_nothing() {
         "fedora/[u]pdates",
         "fedora\\updates",
         "fedora\nupdates",
-        "nosuchpart/x",
         ".reactor-mirror",
-        "",
     ];
     for (n, path) in astray.iter().enumerate() {
         // Also behind a good one.

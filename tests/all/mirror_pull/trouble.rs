@@ -49,7 +49,7 @@ fn an_rsync_that_is_killed_half_way_is_started_again_and_ends_what_it_began() {
         let t1a = net.tier1(T1A, Wish::default());
         net.master.limit(Some(SLOW_KIB));
         net.put(BIG, &big());
-        net.put("fedora/updates/repodata/repomd.xml", b"<repomd>2</repomd>");
+        net.put("fedora/updates/repodata/repomd.xml", b"<repomd>the second</repomd>");
         net.synced(&["fedora/updates"], 1);
         until_under_way(&t1a);
         let metadata = fs::read(t1a.path("fedora/updates/repodata/repomd.xml")).expect("the metadata");
