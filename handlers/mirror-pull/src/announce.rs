@@ -33,24 +33,21 @@ pub async fn say(config: &Config, program: Option<&PathBuf>, what: &str, body: &
     Some(format!("{topic} could not be published, {TRIES_MAX} times: {why}"))
 }
 
-/// What both say.
+/// What both say. Without directories it is everything.
 #[must_use]
 pub fn body(config: &Config, piece: &Piece, serial: Option<i64>, at: Timestamp) -> Value {
     let directories: Vec<&String> = piece.directories.iter().filter(|directory| !directory.is_empty()).collect();
-    let mut body =
-        json!({"mirror": config.name, "from": config.from, "directories": directories, "at": at.to_string()});
+    let mut body = json!({"mirror": config.name, "from": config.from, "at": at.to_string()});
+    if !directories.is_empty() {
+        body["directories"] = json!(directories);
+    }
     if let Some(serial) = serial {
         body["serial"] = serial.into();
     }
     body
 }
 
-async fn publish(
-    announce: &Announce,
-    program: Option<&PathBuf>,
-    topic: &str,
-    body: &Value,
-) -> Result<(), String> {
+async fn publish(announce: &Announce, program: Option<&PathBuf>, topic: &str, body: &Value) -> Result<(), String> {
     let program = match program {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(|error| error.to_string())?,
@@ -59,8 +56,7 @@ async fn publish(
     let key = PathBuf::from(secrets).join(&announce.key);
     let cert = announce.cert.display().to_string();
     let key = key.display().to_string();
-    let args =
-        ["publish", "--connect", &announce.connect, "--cert", &cert, "--key", &key, "--wait", WAIT, topic, "-"];
+    let args = ["publish", "--connect", &announce.connect, "--cert", &cert, "--key", &key, "--wait", WAIT, topic, "-"];
     let run_it = Run {
         program: program.display().to_string(),
         args: args.map(str::to_owned).to_vec(),

@@ -20,13 +20,19 @@ pub const HOLD: Duration = Duration::from_secs(2 * 3_600);
 pub const ITEMS_MAX: usize = 1_000;
 /// What comes in stage 2 where `last` says nothing: what names other files and their checksums.
 pub const LAST: [&str; 9] = [
-    "repodata", "repomd.xml*", "*-CHECKSUM", "CHECKSUM*", "SHA*SUMS*", ".treeinfo", "treeinfo", "fullfile*list*",
+    "repodata",
+    "repomd.xml*",
+    "*-CHECKSUM",
+    "CHECKSUM*",
+    "SHA*SUMS*",
+    ".treeinfo",
+    "treeinfo",
+    "fullfile*list*",
     "imagelist-*",
 ];
 
-const WORDS: [&str; 12] = [
-    "name", "from", "to", "signers", "parts", "last", "excludes", "bandwidth", "time", "hold", "state", "announce",
-];
+const WORDS: [&str; 12] =
+    ["name", "from", "to", "signers", "parts", "last", "excludes", "bandwidth", "time", "hold", "state", "announce"];
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +174,8 @@ fn parts(words: &Words<'_>) -> Result<Vec<String>, Failure> {
     let Some(parts) = list(words, "parts")?.filter(|parts| !parts.is_empty()) else { return Ok(vec![String::new()]) };
     let mut read: Vec<String> = Vec::new();
     for part in parts {
-        let path = paths::clean(&part).and_then(|path| if path.is_empty() { Err("is all of it".into()) } else { Ok(path) });
+        let path =
+            paths::clean(&part).and_then(|path| if path.is_empty() { Err("is all of it".into()) } else { Ok(path) });
         let path = path.map_err(|why| words.wrong("parts", &format!("has one that {why}"), &part.clone().into()))?;
         if let Some(other) = read.iter().find(|other| paths::overlap(other, &path)) {
             return Err(words.wrong("parts", &format!("has two that overlap, {other} and"), &path.into()));
@@ -236,8 +243,7 @@ mod tests {
     use super::*;
 
     fn read(more: &Value) -> Result<Config, Failure> {
-        let mut words =
-            json!({"name": "t1a.example.org", "from": "rsync://m.example.org/pub", "to": "/srv/pub", "state": "/var/m"});
+        let mut words = json!({"name": "t1a.example.org", "from": "rsync://m.example.org/pub", "to": "/srv/pub", "state": "/var/m"});
         let map = words.as_object_mut().unwrap();
         for (word, value) in more.as_object().unwrap() {
             map.insert(word.clone(), value.clone());

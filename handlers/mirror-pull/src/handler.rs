@@ -83,10 +83,11 @@ impl MirrorPull {
         for piece in &asked.pieces {
             let new = Hold::new(&asked.config, asked.held_by(), (self.clock)());
             let old = hold::held(&asked.config, &piece.part)?;
-            let over = Pulled::read(&asked.config, &piece.part)?.sent.is_some_and(|sent| sent > new.sent);
+            let over = Pulled::read(&asked.config, &piece.part)?.is_over(new.sent, asked.serial);
             let known = old.as_ref().is_some_and(|old| old.sent >= new.sent || asked.held_by().is_none());
             if over {
-                let text = format!("{}: what this holds for is over already, it is not held", paths::shown(&piece.part));
+                let text =
+                    format!("{}: what this holds for is over already, it is not held", paths::shown(&piece.part));
                 plan.notes.push(text);
             }
             if over || known {
@@ -112,7 +113,10 @@ impl MirrorPull {
                 Gate::Free => {}
                 Gate::Released(hold) => plan.changes.push(released(&piece.part, &hold)),
                 Gate::Lapsed(hold) => {
-                    plan.notes.push(format!("{shown}: {}: that is over and nobody ended it, pulled all the same", hold.shown()));
+                    plan.notes.push(format!(
+                        "{shown}: the hold lapsed ({}, and nobody ended it): pulled all the same",
+                        hold.shown()
+                    ));
                     plan.changes.push(released(&piece.part, &hold));
                 }
                 Gate::Held(hold) => {
@@ -159,10 +163,12 @@ impl MirrorPull {
         for change in changes {
             parts.entry(change.more.get("in").and_then(Value::as_str).unwrap_or_default()).or_default().push(change);
         }
-        for (part, changes) in parts {
-            let Some(piece) = asked.pieces.iter().find(|piece| piece.part == part) else {
-                return Err(Failure::retry(format!("part {part} is no longer what is asked for: planned again")));
-            };
+        if let Some(part) = parts.keys().find(|part| !asked.pieces.iter().any(|piece| piece.part == **part)) {
+            return Err(Failure::retry(format!("part {part} is no longer what is asked for: planned again")));
+        }
+        for piece in &asked.pieces {
+            let part = piece.part.as_str();
+            let Some(changes) = parts.remove(part) else { continue };
             let _lock = Lock::take(config, part)?;
             match hold::gate(config, part, &asked.messages, (self.clock)())? {
                 Gate::Free => {}
@@ -171,14 +177,11 @@ impl MirrorPull {
                     return Err(Failure::retry(format!("{} is held meanwhile: {}", paths::shown(part), hold.shown())));
                 }
             }
+            self.remember_release(asked, part)?;
             let (released, files): (Vec<&Change>, Vec<&Change>) =
                 changes.into_iter().partition(|change| change.more.contains_key("released"));
             released.iter().for_each(|change| done.change(change));
             if files.is_empty() {
-                // A hold that comes late, from before this message, must not hold any more.
-                let mut pulled = Pulled::read(config, part)?;
-                pulled.sent = pulled.sent.max(asked.newest().map(|message| message.sent));
-                pulled.write(config, part)?;
                 continue;
             }
             self.pull(asked, piece, &files).run(done).await?;
@@ -187,10 +190,23 @@ impl MirrorPull {
         Ok(())
     }
 
+    /// A hold that comes late, from before this message, must not hold any more.
+    fn remember_release(&self, asked: &Asked, part: &str) -> Result<(), Failure> {
+        let over = asked.messages.iter().filter(|message| message.over).map(|message| message.sent).max();
+        if over.is_none() {
+            return Ok(());
+        }
+        let mut pulled = Pulled::read(&asked.config, part)?;
+        pulled.released = pulled.released.max(over);
+        pulled.released_serial = pulled.released_serial.max(asked.serial);
+        pulled.write(&asked.config, part)
+    }
+
     fn pull<'a>(&self, asked: &'a Asked, piece: &Piece, changes: &[&Change]) -> Pull<'a> {
         let deletes = changes.iter().filter(|change| change.action == Action::Delete);
         let gone = changes.iter().filter_map(|change| change.more.get("gone")?.as_array()).flatten();
-        let gone: BTreeSet<String> = gone.filter_map(Value::as_str).filter_map(|path| paths::clean(path).ok()).collect();
+        let gone: BTreeSet<String> =
+            gone.filter_map(Value::as_str).filter_map(|path| paths::clean(path).ok()).collect();
         Pull {
             config: &asked.config,
             piece: Marker::and_left_over(&asked.config, piece.clone()),

@@ -95,7 +95,10 @@ pub fn scope(parts: &[String], directories: Option<&Value>) -> Result<(Vec<Piece
     }
     let mut paths = BTreeSet::new();
     for text in asked {
-        let path = clean(text).map_err(|why| Failure::permanent(format!("directory {}: {why}", quoted(text))))?;
+        let path = clean(text).map_err(|why| {
+            Failure::permanent(format!("directory {} {why}", quoted(text)))
+                .hinting("directories are written relative to `from`, as in fedora/linux/updates/44")
+        })?;
         paths.insert(path);
     }
     let strangers: Vec<String> =
@@ -140,7 +143,18 @@ mod tests {
     #[test]
     fn a_path_that_leaves_the_module_or_means_something_to_rsync_is_refused() {
         for bad in [
-            "../../etc", "a/../b", "/etc", "-e", "a/-e", "a*", "a?", "[a]", "a\\b", "a\nb", "", ".reactor-mirror",
+            "../../etc",
+            "a/../b",
+            "/etc",
+            "-e",
+            "a/-e",
+            "a*",
+            "a?",
+            "[a]",
+            "a\\b",
+            "a\nb",
+            "",
+            ".reactor-mirror",
             "./.reactor-mirror/x",
         ] {
             assert!(clean(bad).is_err(), "{bad:?}");

@@ -60,7 +60,8 @@ fn not_believed(config: &Config, part: &str) -> Failure {
 /// A piece, with what is gone asked for where it is gone.
 #[must_use]
 pub fn without(piece: &Piece, gone: &BTreeSet<String>) -> Piece {
-    let place = |directory: &String| gone.iter().find(|gone| paths::is_below(directory, gone)).unwrap_or(directory).clone();
+    let place =
+        |directory: &String| gone.iter().find(|gone| paths::is_below(directory, gone)).unwrap_or(directory).clone();
     Piece { part: piece.part.clone(), directories: piece.directories.iter().map(place).collect() }
 }
 
@@ -190,7 +191,8 @@ impl Tally {
                 "delete" => Action::Delete,
                 _ => Action::Update,
             };
-            let target = if top.is_empty() { "files".to_owned() } else { format!("files below {}", itemize::shown(top)) };
+            let target =
+                if top.is_empty() { "files".to_owned() } else { format!("files below {}", itemize::shown(top)) };
             Change { count: Some(*count), ..change(action, target, more(mark(&piece.part))) }
         };
         self.sums.iter().map(sum).collect()

@@ -164,9 +164,7 @@ impl Pull<'_> {
             Some(0) => Ok(0),
             Some(exit::VANISHED) => Ok(exit::VANISHED),
             Some(exit::MAX_DELETE) if number == 2 => Ok(exit::MAX_DELETE),
-            code => {
-                Err(exit::failure(self.config, &format!("stage {number} of {}", self.shown()), code, &ran.said))
-            }
+            code => Err(exit::failure(self.config, &format!("stage {number} of {}", self.shown()), code, &ran.said)),
         }
     }
 

@@ -112,9 +112,24 @@ pub struct Pulled {
     /// The largest serial that was followed.
     #[serde(default)]
     pub serial: Option<i64>,
+    /// When the newest message was sent that said that an update is over.
+    #[serde(default)]
+    pub released: Option<Timestamp>,
+    /// The largest serial of such a message.
+    #[serde(default)]
+    pub released_serial: Option<i64>,
 }
 
 impl Pulled {
+    /// Whether the update that a hold is for is over already: the hold came late. Serials decide, where both have one.
+    #[must_use]
+    pub fn is_over(&self, sent: Timestamp, serial: Option<i64>) -> bool {
+        match (self.released_serial, serial) {
+            (Some(known), Some(serial)) if known != serial => serial < known,
+            _ => self.released.is_some_and(|known| known > sent),
+        }
+    }
+
     fn file(config: &Config, part: &str) -> PathBuf {
         config.state.join("pulled").join(format!("{}.json", paths::stem(part)))
     }
@@ -181,7 +196,8 @@ pub struct Marker {
 
 impl Marker {
     fn path(config: &Config, part: &str) -> PathBuf {
-        let name = if part.is_empty() { IN_PROGRESS.to_owned() } else { format!("{}.{IN_PROGRESS}", paths::stem(part)) };
+        let name =
+            if part.is_empty() { IN_PROGRESS.to_owned() } else { format!("{}.{IN_PROGRESS}", paths::stem(part)) };
         config.to.join(OWN).join(name)
     }
 
@@ -276,7 +292,8 @@ fn open_to_all(path: &std::path::Path) -> Result<(), Failure> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))
     };
     make().map_err(|error| {
-        Failure::retry(format!("{} can't be made: {error}", path.display())).hinting(format!("ls -ld {}", path.display()))
+        Failure::retry(format!("{} can't be made: {error}", path.display()))
+            .hinting(format!("ls -ld {}", path.display()))
     })
 }
 

@@ -32,7 +32,11 @@ fn meaning(code: Option<i32>, said: &str) -> (bool, String, &'static str) {
     let Some(code) = code else { return (true, "it was ended by a signal".into(), "dmesg | tail; or `time` is short") };
     let (passes, what, hint) = match code {
         10..=12 | PARTIAL if full => (true, "the disk is full", "df -h TO; df -i TO"),
-        1 | 2 | 4 | 6 => (false, "this rsync or the upstream's does not know what it is asked for", "rsync --version (3.2.3 or newer)"),
+        1 | 2 | 4 | 6 => (
+            false,
+            "this rsync or the upstream's does not know what it is asked for",
+            "rsync --version (3.2.3 or newer)",
+        ),
         3 => (true, "a directory can't be used", "ls -ld TO FROM"),
         5 => (true, "the upstream let nobody in (no such module, not allowed, too many connections)", ""),
         10 => (true, "the upstream can't be reached", ""),
@@ -42,7 +46,9 @@ fn meaning(code: Option<i32>, said: &str) -> (bool, String, &'static str) {
         19 | 20 => (true, "it was ended by a signal", "dmesg | tail; or `time` is short"),
         PARTIAL => (true, "some files could not be transferred", "see which; are they readable at the upstream?"),
         VANISHED => (true, "files vanished at the upstream meanwhile", "it is mid-update: tried again by itself"),
-        MAX_DELETE => (true, "there is more to delete than was planned", "it is planned again, and the guard looks at it"),
+        MAX_DELETE => {
+            (true, "there is more to delete than was planned", "it is planned again, and the guard looks at it")
+        }
         30 => (true, "nothing came for too long, or `time` was over; what has arrived is kept", ""),
         35 => (true, "the upstream did not answer in time", ""),
         _ => return (true, format!("it ended with {code}"), ""),
