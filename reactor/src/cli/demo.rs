@@ -4,6 +4,7 @@
 mod git;
 mod keys;
 mod mirrors;
+mod pull;
 mod site;
 mod stage;
 
@@ -70,13 +71,19 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
         out("(git is not here: the handler gitolite is left out)\n");
     }
     mirrors::mirrors(&mut stage)?;
+    let rsync = has("rsync");
+    if rsync {
+        pull::pull(&mut stage)?;
+    } else {
+        out("(rsync is not here: the handler mirror-pull is left out)\n");
+    }
     lies(&mut stage)?;
     if python {
         held(&mut stage)?;
     }
     killed(&mut stage)?;
-    stage.until("the last reaction", |rows| rows.iter().all(|row| row.state.is_final() || !counts(row, git)))?;
-    let right = tell(&stage, git)?;
+    stage.until("the last reaction", |rows| rows.iter().all(|row| row.state.is_final() || !counts(row, git, rsync)))?;
+    let right = tell(&stage, git, rsync)?;
     if args.keep {
         play(&dir);
         stage.wait_for_the_end();
@@ -159,8 +166,8 @@ fn killed(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// The summary; false if anything is not as it should be.
-fn tell(stage: &Stage, git: bool) -> anyhow::Result<bool> {
-    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| counts(row, git)).collect();
+fn tell(stage: &Stage, git: bool, rsync: bool) -> anyhow::Result<bool> {
+    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| counts(row, git, rsync)).collect();
     let aliases = std::fs::read_to_string(stage.dir().join(site::ALIASES))?;
     let exact = (0..CROWD).filter(|n| {
         let line = format!("{}: {}", site::crowd_user(*n), site::crowd_address(*n));
@@ -209,12 +216,12 @@ fn count(rows: &[ReactionRow], state: State) -> usize {
 
 /// Not one of those that come beside the others: what is told to people, the ssh keys, git access, and the mirrors.
 fn is_plain(row: &ReactionRow) -> bool {
-    !["notice", "hosts", "git", "mirrors"].contains(&&*row.handler)
+    !["notice", "hosts", "git", "mirrors", pull::HANDLER].contains(&&*row.handler)
 }
 
-/// Not one that waits for git, where there is none.
-fn counts(row: &ReactionRow, git: bool) -> bool {
-    git || row.handler != "git"
+/// Not one that waits for git or rsync, where there is none.
+fn counts(row: &ReactionRow, git: bool, rsync: bool) -> bool {
+    (git || row.handler != "git") && (rsync || row.handler != pull::HANDLER)
 }
 
 fn has(program: &str) -> bool {
