@@ -11,6 +11,7 @@ mod journal;
 mod kill;
 mod later;
 mod looks;
+mod mirror_golden;
 mod publish_tail;
 mod reconcile;
 mod running;
