@@ -11,13 +11,15 @@ mod umdl;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use anyhow::{Result, ensure};
+use reactor_tests::postgres::Postgres;
 
 use crate::Env;
 use crate::ssh_keys::work::cost_with;
 use crate::table::Row;
-use place::{Costs, Place, Used, sqlite};
+use place::{Costs, Kind, Place, Used};
 use tree_maker::{TOP, Tree};
 use umdl::Umdl;
 
@@ -35,7 +37,14 @@ const SCAN_CHANGED: &str = "scan-primary-mirror: 30.7 s (quoted)";
 /// When something does not work at all.
 pub fn run(env: &Env) -> Result<Vec<Row>> {
     let umdl = Umdl::find(env);
-    let mut rows = on_disk(env, umdl.as_ref())?;
+    let mut rows = on_disk(env, umdl.as_ref(), &Kind::Sqlite)?;
+    let scratch = tempfile::tempdir()?;
+    if Path::new("/usr/lib/postgresql").exists() {
+        let server = Postgres::start(scratch.path(), "");
+        rows.extend(on_disk(env, umdl.as_ref(), &Kind::Postgres(Rc::new(server)))?);
+    } else {
+        eprintln!("  PostgreSQL is left out: scripts/install-test-deps");
+    }
     let sizes: &[usize] = if env.short { &[1, 10] } else { &[1, 10, 100] };
     let mut first: Option<(usize, Costs)> = None;
     for times in sizes {
@@ -59,22 +68,24 @@ struct Theirs {
     second: Used,
     same: Used,
     changed: Option<Used>,
+    /// Directories, repositories, checksums.
+    counts: [i64; 3],
 }
 
 /// A tree on disk: walked, then with its list.
-fn on_disk(env: &Env, umdl: Option<&Umdl>) -> Result<Vec<Row>> {
+fn on_disk(env: &Env, umdl: Option<&Umdl>, kind: &Kind) -> Result<Vec<Row>> {
     let dir = tempfile::tempdir()?;
     let root = dir.path().join("mirror");
     let mut tree = Tree::of(10, env.short);
     let (directories, files) = tree.count()?;
     eprintln!("  {files} files on disk …");
     tree.write(&root, false)?;
-    let what = |what: &str| format!("{files} files in {directories} directories: {what}");
+    let what = |what: &str| format!("{files} files in {directories} directories, {}: {what}", kind.name());
 
     // umdl looks first: after it the tree changes.
-    let walk = umdl.map(|umdl| theirs(umdl, dir.path(), &root, None)).transpose()?;
+    let walk = umdl.map(|umdl| theirs(umdl, kind, dir.path(), &root, None)).transpose()?;
     let find = find(&root)?;
-    let database = sqlite(dir.path(), "walk.db", umdl)?;
+    let database = kind.database(dir.path(), "walk", umdl)?;
     let place = Place { dir: dir.path().join("walk"), root: root.clone(), list: None, database };
     eprintln!("  the handler walks …");
     let ours = place.costs(env, Some(&mut tree))?;
@@ -87,30 +98,29 @@ fn on_disk(env: &Env, umdl: Option<&Umdl>) -> Result<Vec<Row>> {
     rows.extend(ours.whole.map(|used| pair(what("walk, one repository changed"), used, None, "")).into_iter().flatten());
 
     let list = tree.write_list(&root)?;
-    let database = sqlite(dir.path(), "list.db", umdl)?;
+    let database = kind.database(dir.path(), "list", umdl)?;
     let place = Place { dir: dir.path().join("list"), root: root.clone(), list: Some(list), database };
     eprintln!("  the handler reads the list …");
     let costs = place.costs(env, Some(&mut tree))?;
-    let list = umdl.map(|umdl| theirs(umdl, dir.path(), &root, Some(&mut tree))).transpose()?;
+    let list = umdl.map(|umdl| theirs(umdl, kind, dir.path(), &root, Some(&mut tree))).transpose()?;
     let changed = list.and_then(|all| all.changed);
     rows.extend(pair(what("list, first fill"), costs.fill, list.map(|all| all.fill.and(all.second)), SCAN_FILL));
     rows.extend(pair(what("list, nothing changed"), costs.same, list.map(|all| all.same), SCAN_SAME));
     rows.extend(costs.whole.map(|used| pair(what("list, one repository changed"), used, changed, SCAN_CHANGED)).into_iter().flatten());
     rows.extend(ours.hinted.map(|used| pair(what("that repository hinted, its directory walked"), used, changed, SCAN_CHANGED)).into_iter().flatten());
     rows.extend(costs.hinted.map(|used| pair(what("that repository hinted, out of the list"), used, changed, SCAN_CHANGED)).into_iter().flatten());
-    if umdl.is_some() {
-        let theirs = place::Database::Sqlite(dir.path().join("umdl-list.db")).counts()?;
-        let ours = place.database.counts()?;
+    if let Some(theirs) = list {
+        let (ours, theirs) = (place.database.counts()?, theirs.counts);
         ensure!(ours[..2] == theirs[..2], "directories, repositories, checksums: ours {ours:?}, umdl's {theirs:?}");
     }
     Ok(rows)
 }
 
 /// umdl on a database of its own: with the list that is there and is changed then, or else a walk.
-fn theirs(umdl: &Umdl, dir: &Path, root: &Path, tree: Option<&mut Tree>) -> Result<Theirs> {
+fn theirs(umdl: &Umdl, kind: &Kind, dir: &Path, root: &Path, tree: Option<&mut Tree>) -> Result<Theirs> {
     let walk = tree.is_none();
     eprintln!("  umdl {} …", if walk { "walks" } else { "reads the list" });
-    let database = sqlite(dir, if walk { "umdl-walk.db" } else { "umdl-list.db" }, Some(umdl))?;
+    let database = kind.database(dir, if walk { "umdl-walk" } else { "umdl-list" }, Some(umdl))?;
     let once = || umdl.run(&database, dir, root, walk);
     let (fill, second, same) = (once()?, once()?, once()?);
     let changed = tree.map(|tree| {
@@ -120,7 +130,7 @@ fn theirs(umdl: &Umdl, dir: &Path, root: &Path, tree: Option<&mut Tree>) -> Resu
         tree.write_list(root)?;
         once()
     });
-    Ok(Theirs { fill, second, same, changed: changed.transpose()? })
+    Ok(Theirs { fill, second, same, changed: changed.transpose()?, counts: database.counts()? })
 }
 
 /// Three lines: processor time, time and memory.
@@ -129,8 +139,10 @@ fn pair(what: String, ours: Used, theirs: Option<Used>, note: &str) -> Vec<Row> 
         let row = Row::new(BENCH, format!("{what}{kind}"), ours, unit);
         theirs.into_iter().fold(row, |row, theirs| row.beside("umdl", theirs))
     };
+    let server = theirs.map_or_else(String::new, |used| format!(", umdl's {:.2}", used.server));
+    let server = if ours.server > 0.0 { format!("and the server {:.2} s{server}; ", ours.server) } else { String::new() };
     vec![
-        row(": processor time", ours.cpu, theirs.map(|used| used.cpu), "s").note(note),
+        row(": processor time", ours.cpu, theirs.map(|used| used.cpu), "s").note(format!("{server}{note}")),
         row("", ours.wall, theirs.map(|used| used.wall), "s"),
         row(": memory at most", ours.peak_mib, theirs.map(|used| used.peak_mib), "MiB"),
     ]
@@ -157,7 +169,7 @@ fn list_only(env: &Env, times: usize) -> Result<(usize, Costs)> {
     eprintln!("  a list of {files} files …");
     tree.write(&root, true)?;
     let list = Some(tree.write_list(&root)?);
-    let database = sqlite(dir.path(), "list.db", None)?;
+    let database = Kind::Sqlite.database(dir.path(), "list", None)?;
     let costs = Place { dir: dir.path().join("handler"), root, list, database }.costs(env, None)?;
     Ok((files, costs))
 }

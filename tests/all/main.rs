@@ -12,6 +12,7 @@ mod kill;
 mod later;
 mod looks;
 mod mirror_golden;
+mod mirror_store;
 mod publish_tail;
 mod reconcile;
 mod running;

@@ -7,6 +7,7 @@
 //! * [`slapd`], [`kdc`], [`fasjson`]: the real servers that know people: OpenLDAP, MIT Kerberos, FASJSON
 //! * [`relay`]: a line that breaks on purpose
 //! * [`pki`]: certificates in fedmsg's layout
+//! * [`postgres`]: a real PostgreSQL
 //! * [`gitolite`]: the real gitolite behind a real sshd
 //! * [`sshd`]: a farm of real sshd "hosts", with faults
 //! * [`wait_until`]: instead of sleeping and hoping
@@ -21,6 +22,7 @@ pub mod gitolite;
 pub mod kdc;
 pub mod peers;
 pub mod pki;
+pub mod postgres;
 pub mod process;
 pub mod relay;
 pub mod slapd;

@@ -194,6 +194,26 @@ pub struct Rows {
     pub gone_directories: Vec<(i32, String)>,
     /// Directories that leave this category only, because others have them too: id, name.
     pub unlinks: Vec<(i32, String)>,
+    /// What a person should know that is no row: a sentence each. Not written.
+    pub notes: Vec<String>,
+}
+
+impl Rows {
+    /// Whether nothing is to be written; notes are none of that.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.new_versions.is_empty()
+            && self.new_directories.is_empty()
+            && self.links.is_empty()
+            && self.directories.is_empty()
+            && self.new_repositories.is_empty()
+            && self.repositories.is_empty()
+            && self.new_details.is_empty()
+            && self.gone_details.is_empty()
+            && self.gone_repositories.is_empty()
+            && self.gone_directories.is_empty()
+            && self.unlinks.is_empty()
+    }
 }
 
 /// A row of `directory` to be.

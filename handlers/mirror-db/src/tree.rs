@@ -1,12 +1,21 @@
 //! What is on the mirror: a walk of the hinted directories, or the master's own file list.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use handler_api::Failure;
 use regex::RegexSet;
 
 use crate::rows::{Part, Tree};
+
+pub(crate) mod folder;
+mod list;
+mod names;
+mod walk;
+
+/// More notes than this are only counted.
+pub const NOTES_MAX: usize = 20;
 
 /// What both sources are told. Nothing below a directory that is excluded is looked at.
 #[derive(Clone, Debug)]
@@ -39,8 +48,7 @@ pub struct List {
 /// can't be read while it was walked; nothing was found though the database knows directories there. A part's directory that is
 /// not there, while its parent is and is not empty, is no error: it is absent from the tree.
 pub fn walk(ask: &Ask<'_>) -> Result<Tree, Failure> {
-    let _ = ask;
-    todo!()
+    walk::walk(ask)
 }
 
 /// Reads a list. Blocks.
@@ -49,8 +57,7 @@ pub fn walk(ask: &Ask<'_>) -> Result<Tree, Failure> {
 /// Retry: it is not there, empty, without `[Version]` 2, `[Files]` or `[End]`, changed while it was read, has a line that is no
 /// line (then who asks may walk instead).
 pub fn read(list: &List, ask: &Ask<'_>) -> Result<Tree, Failure> {
-    let _ = (list, ask);
-    todo!()
+    list::read(list, ask)
 }
 
 /// When a list was made: its mtime, in seconds since 1970. A list older than a message says nothing about it.
@@ -58,6 +65,12 @@ pub fn read(list: &List, ask: &Ask<'_>) -> Result<Tree, Failure> {
 /// # Errors
 /// Retry: it is not there.
 pub fn made(list: &List) -> Result<i64, Failure> {
-    let _ = list;
-    todo!()
+    let shown = list.path.display();
+    let meta = std::fs::metadata(&list.path).map_err(|error| {
+        Failure::retry(format!("the file list {shown}: {error}")).hinting(format!("ls -l {shown}"))
+    })?;
+    Ok(meta.mtime())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
