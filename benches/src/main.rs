@@ -18,6 +18,7 @@ mod journal;
 mod latency;
 mod load;
 mod matching;
+mod mirror_db;
 mod peers;
 mod process;
 mod publisher;
@@ -51,7 +52,7 @@ impl Env {
 
 type Bench = fn(&Env) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench, &str); 9] = [
+const BENCHES: [(&str, Bench, &str); 10] = [
     ("matching", matching::run, "topic patterns and rules, in-process"),
     ("verify", verify::run, "signatures, in-process, one thread"),
     ("zmq", zmq_rate::run, "messages over ZeroMQ into the daemon, and its memory under load"),
@@ -60,6 +61,7 @@ const BENCHES: [(&str, Bench, &str); 9] = [
     ("ssh-keys", ssh_keys::run, "keys to many hosts, and of many users, beside Ansible and bare ssh"),
     ("gitolite", gitolite::ours::run, "access given or taken at 20,000 repositories, from the message on"),
     ("gitolite-ways", gitolite::run_ways, "the same in each of gitolite's own ways, without the handler"),
+    ("mirror-db", mirror_db::run, "a master mirror of 200,000 files into the mirror database, beside umdl and find"),
     ("start", start::run, "start-up and idle memory"),
 ];
 

@@ -57,6 +57,8 @@ pub struct Programs {
     pub python: Option<PathBuf>,
     /// `ansible-playbook`, where `scripts/install-bench-deps` has put it.
     pub ansible: Option<PathBuf>,
+    /// MirrorManager2's umdl, where `scripts/install-bench-deps` has put it.
+    pub umdl: Option<PathBuf>,
     /// `benches/peers`.
     pub peers: PathBuf,
     /// `release`, `quick` or `debug`.
@@ -90,6 +92,7 @@ pub fn programs() -> Result<Programs> {
         benches,
         python: installed("venv/bin/python"),
         ansible: installed("ansible/bin/ansible-playbook"),
+        umdl: installed("umdl/bin/mm2_update-master-directory-list"),
         profile,
     })
 }

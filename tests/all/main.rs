@@ -13,6 +13,7 @@ mod later;
 mod looks;
 mod mirror_db;
 mod mirror_pull;
+mod mirror_golden;
 mod mirror_store;
 mod publish_tail;
 mod reconcile;

@@ -68,6 +68,12 @@ impl Postgres {
         line
     }
 
+    /// The process id of the server, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(|child| child.inner.id())
+    }
+
     /// Ends it, as a crash would: clients are cut off. What was committed stays.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

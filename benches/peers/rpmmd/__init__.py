@@ -1,0 +1,1 @@
+"""Stands in for python-pyrpmmd, which is on no registry (Fedora packages it)."""
