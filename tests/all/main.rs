@@ -11,6 +11,7 @@ mod journal;
 mod kill;
 mod later;
 mod looks;
+mod mirror_db;
 mod mirror_pull;
 mod mirror_store;
 mod publish_tail;

@@ -3,6 +3,7 @@
 
 mod git;
 mod keys;
+mod mirrors;
 mod pull;
 mod site;
 mod stage;
@@ -69,6 +70,7 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
     } else {
         out("(git is not here: the handler gitolite is left out)\n");
     }
+    mirrors::mirrors(&mut stage)?;
     let rsync = has("rsync");
     if rsync {
         pull::pull(&mut stage)?;
@@ -212,9 +214,9 @@ fn count(rows: &[ReactionRow], state: State) -> usize {
     rows.iter().filter(|row| row.state == state && is_plain(row)).count()
 }
 
-/// Not one of those that come beside the others: what is told to people, the ssh keys, git access, and mirrors.
+/// Not one of those that come beside the others: what is told to people, the ssh keys, git access, and the mirrors.
 fn is_plain(row: &ReactionRow) -> bool {
-    !["notice", "hosts", "git", pull::HANDLER].contains(&&*row.handler)
+    !["notice", "hosts", "git", "mirrors", pull::HANDLER].contains(&&*row.handler)
 }
 
 /// Not one that waits for git or rsync, where there is none.
