@@ -118,7 +118,7 @@ impl Rsyncd {
 
     /// kill -9 of all its connections; how many there were.
     pub fn cut(&self) -> usize {
-        let children = self.daemon.as_ref().map_or_else(Vec::new, |daemon| children_of(daemon.inner.id()));
+        let children = self.daemon.as_ref().map_or_else(Vec::new, |daemon| below(daemon.inner.id()));
         children.iter().for_each(|pid| kill_9(*pid));
         children.len()
     }
@@ -217,7 +217,9 @@ fn kill_9(pid: u32) {
     }
 }
 
-fn children_of(pid: u32) -> Vec<u32> {
+/// What a process has started, and what that has started.
+fn below(pid: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    let children = text.split_whitespace().filter_map(|word| word.parse().ok());
+    children.flat_map(|child: u32| std::iter::once(child).chain(below(child))).collect()
 }
