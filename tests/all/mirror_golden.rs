@@ -55,7 +55,8 @@ fn site(name: &str, list: bool) -> Option<Site> {
     let (schema, seed) = (golden("mm2_schema_sqlite.sql")?, golden("seed.sql")?);
     let scratch = Scratch::new(name);
     let dir = scratch.path();
-    let made = command("python3").arg(Path::new(GOLDEN).join("mktree.py")).arg(dir.join("mirror")).arg("small").output();
+    let made =
+        command("python3").arg(Path::new(GOLDEN).join("mktree.py")).arg(dir.join("mirror")).arg("small").output();
     let made = made.expect("python3");
     assert!(made.status.success(), "mktree.py: {}", String::from_utf8_lossy(&made.stderr));
     if list {
@@ -169,7 +170,8 @@ fn changed_list(list: &str, repomd: &Path, now: i64) -> String {
         changed.push_str(&line);
         changed.push('\n');
         if line == "[Files]" {
-            let new = format!("{now}\tf\t3\t{CHANGED}/Packages/a/anew-1-1.el.x86_64.rpm\n{now}\td\t4096\t{CHANGED}/images\n");
+            let new =
+                format!("{now}\tf\t3\t{CHANGED}/Packages/a/anew-1-1.el.x86_64.rpm\n{now}\td\t4096\t{CHANGED}/images\n");
             changed.push_str(&new);
         }
     }
@@ -193,7 +195,8 @@ fn expected(umdl: &[String]) -> Vec<String> {
     let mut met = 0;
     let mut rows = umdl.to_vec();
     for row in &mut rows {
-        let Some((_, column, theirs, ours)) = DIFFERENCES.into_iter().find(|(begins, ..)| row.starts_with(begins)) else {
+        let Some((_, column, theirs, ours)) = DIFFERENCES.into_iter().find(|(begins, ..)| row.starts_with(begins))
+        else {
             continue;
         };
         let mut words: Vec<&str> = row.split('\t').collect();
@@ -253,7 +256,11 @@ fn one_new_package_new_metadata_and_one_new_directory_are_nine_rows() {
     expected.push("category_directory Fedora EPEL".into());
     expected.push(format!("file_detail pub/epel/{CHANGED}/repodata"));
     assert_eq!(begins(&new), expected);
-    assert!(new[1].contains(&format!("{{\"name\": \"anew-1-1.el.x86_64.rpm\", \"size\": 3, \"timestamp\": {now}}}")), "{}", new[1]);
+    assert!(
+        new[1].contains(&format!("{{\"name\": \"anew-1-1.el.x86_64.rpm\", \"size\": 3, \"timestamp\": {now}}}")),
+        "{}",
+        new[1]
+    );
     assert!(new[2].ends_with(&format!("images\tt\t{now}\t\\N")), "{}", new[2]);
     assert!(new[5].contains(&format!("repomd.xml\t{now}\t")), "{}", new[5]);
     let again = site.mend();

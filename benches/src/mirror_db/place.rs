@@ -152,7 +152,8 @@ impl Database {
     fn schema(&self) -> Result<String> {
         let schema = fs::read_to_string(SCHEMA).context(SCHEMA)?;
         // As the file itself says.
-        let postgres = |text: String| text.replace("id integer PRIMARY KEY", "id serial PRIMARY KEY").replace(" blob", " bytea");
+        let postgres =
+            |text: String| text.replace("id integer PRIMARY KEY", "id serial PRIMARY KEY").replace(" blob", " bytea");
         Ok(if matches!(self, Self::Postgres(..)) { postgres(schema) } else { schema })
     }
 
@@ -256,7 +257,14 @@ impl Place {
     }
 
     /// A repository gets new content, and the handler is told; so many times.
-    fn changed(&self, handler: &mut Handler<'_>, tree: &mut Tree, repository: &str, with: &Value, times: usize) -> Result<Used> {
+    fn changed(
+        &self,
+        handler: &mut Handler<'_>,
+        tree: &mut Tree,
+        repository: &str,
+        with: &Value,
+        times: usize,
+    ) -> Result<Used> {
         let mut wall = 0.0;
         let ((), all) = cost_with(&self.database.server(), || {
             (0..times).try_for_each(|_| {
