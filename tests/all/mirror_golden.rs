@@ -92,7 +92,7 @@ handlers:
       - {{ path: ^pub/epel/, prefix: 'epel-{{kind}}{{version}}' }}
     keep_details: 4d
 rules:
-  - {{ name: all of it, on: {{ every: 1d }}, do: mirrors, guard: {{ changes: {changes}, deletes: {deletes} }}, retry: {{ wait: 1s, tries: 2 }} }}
+  - {{ name: all of it, on: {{ every: 1d }}, do: mirrors, guard: {{ changes: {changes}, deletes: {deletes} }}, retry: {{ wait: 1s, times: 2 }} }}
 "
         );
         fs::write(self.dir().join("rules.yaml"), rules).expect("the rules");
