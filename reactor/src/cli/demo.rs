@@ -116,7 +116,7 @@ fn changes(stage: &mut Stage, python: bool) -> anyhow::Result<()> {
 }
 
 fn lies(stage: &mut Stage) -> anyhow::Result<()> {
-    out("5. What is not proven is not believed");
+    out("6. What is not proven is not believed");
     stage.lie()?;
     for (reason, topic) in stage.until_refused(4)? {
         out(&format!("   refused  {topic}: {reason}"));
@@ -126,7 +126,7 @@ fn lies(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn held(stage: &mut Stage) -> anyhow::Result<()> {
-    out("6. Too large a plan waits for a person");
+    out("7. Too large a plan waits for a person");
     stage.say("fas.group.member.remove", json!({"agent": "eve", "user": "toshio", "group": "root-keepers"}))?;
     stage.until("the held reaction", |rows| count(rows, State::Held) == 1)?;
     let rows = stage.rows()?;
@@ -144,7 +144,7 @@ fn held(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn killed(stage: &mut Stage) -> anyhow::Result<()> {
-    out(&format!("7. kill -9 in the middle of {CROWD} reactions"));
+    out(&format!("8. kill -9 in the middle of {CROWD} reactions"));
     let before = count(&stage.rows()?, State::Done);
     for n in 0..CROWD {
         let user = site::crowd_user(n);

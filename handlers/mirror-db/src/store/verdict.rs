@@ -88,7 +88,7 @@ impl Postgres {
         let failure = match code {
             "42P01" | "42703" | "42804" | "42883" | "42704" => another_schema(message),
             "42501" => Failure::permanent(message).hinting(format!(
-                "give {} what README.md says under Permissions: {}",
+                "give {} the rights that README.md of mirror-db lists (GRANT …): {}",
                 self.user,
                 self.psql()
             )),

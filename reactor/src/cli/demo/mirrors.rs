@@ -2,6 +2,7 @@
 //! and its database (SQLite) are in the scratch site.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::ensure;
 use rusqlite::{Connection, OpenFlags};
@@ -42,8 +43,8 @@ pub fn mirrors(stage: &mut Stage) -> anyhow::Result<()> {
     out(&format!("   at its start the daemon compared all of it: {} differences, written", first.plan.len()));
 
     let repository = stage.dir().join("handlers/mirror-db/example/mirror").join(REPOSITORY);
-    // In a directory of its own: what changes twice within a second could look as if nothing had changed.
     fs::create_dir(repository.join("Packages/w"))?;
+    fs::set_permissions(repository.join("Packages/w"), fs::Permissions::from_mode(0o755))?;
     fs::write(repository.join("Packages/w/world-1.0-1.el9.x86_64.rpm"), "not a package: an example\n")?;
     let repomd = fs::read_to_string(repository.join("repodata/repomd.xml"))?.replace("1795200000", "1795227000");
     fs::write(repository.join("repodata/repomd.xml.new"), repomd)?;

@@ -38,7 +38,7 @@ pub const FILES: [(&str, &[u8]); 4] = [
 
 /// Shows it.
 pub fn pull(stage: &mut Stage) -> anyhow::Result<()> {
-    out("4. mirrors (built in): hold while the master changes, then pull what changed, and only that");
+    out("5. A mirror (built in): it holds while the master changes, then pulls what changed, and only that");
     let first =
         stage.until_row("the first pull", |row| row.rule == "the mirror as the master has it" && is_done(row))?;
     out("   at its start the daemon pulled what was missing (every: 6h)");

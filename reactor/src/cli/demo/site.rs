@@ -64,6 +64,10 @@ fn put(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let path = dir.join(name);
     let parent = path.parent().unwrap_or(dir);
     fs::create_dir_all(parent).with_context(|| format!("{} can't be made", parent.display()))?;
+    // As on a real mirror, whatever the umask here is; the scratch directory itself is private.
+    for below in parent.ancestors().take_while(|below| *below != dir) {
+        fs::set_permissions(below, fs::Permissions::from_mode(0o755))?;
+    }
     fs::write(&path, bytes).with_context(|| format!("{} can't be written", path.display()))?;
     Ok(fs::set_permissions(&path, fs::Permissions::from_mode(mode))?)
 }
