@@ -26,6 +26,9 @@ pub struct Hold {
     pub message: Option<String>,
     /// When it was sent.
     pub sent: Timestamp,
+    /// The upstream's number of the state that it is about to leave, if it said one.
+    #[serde(default)]
+    pub serial: Option<i64>,
     /// When the hold began.
     pub since: Timestamp,
     /// When it lapses.
@@ -35,16 +38,28 @@ pub struct Hold {
 impl Hold {
     /// The hold that a message (none: a person) asks for.
     #[must_use]
-    pub fn new(config: &Config, message: Option<&Said>, now: Timestamp) -> Self {
+    pub fn new(config: &Config, message: Option<&Said>, serial: Option<i64>, now: Timestamp) -> Self {
         let sent = message.map_or(now, |message| message.sent.min(now));
         let length = SignedDuration::try_from(config.hold).unwrap_or(SignedDuration::MAX);
         Self {
             by: message.map(|message| message.signer.clone()),
             message: message.map(|message| message.id.clone()),
             sent,
+            serial,
             since: sent,
             until: sent.checked_add(length).unwrap_or(Timestamp::MAX),
         }
+    }
+
+    /// Whether a message that says that an update is over, with this serial, speaks of what this holds for. Messages of one
+    /// second may come in any order, so serials count before times where both have one.
+    #[must_use]
+    pub fn is_ended_by(&self, message: &Said, serial: Option<i64>) -> bool {
+        message.over
+            && match (self.serial, serial) {
+                (Some(held), Some(said)) if held != said => said > held,
+                _ => message.sent >= self.sent,
+            }
     }
 
     /// In words.
@@ -105,13 +120,19 @@ pub enum Gate {
     Held(Hold),
 }
 
-/// Whether a part may be pulled because of these messages (none: by schedule).
+/// Whether a part may be pulled because of these messages with this serial (none: by schedule).
 ///
 /// # Errors
 /// Retry: the state can't be read.
-pub fn gate(config: &Config, part: &str, messages: &[Said], now: Timestamp) -> Result<Gate, Failure> {
+pub fn gate(
+    config: &Config,
+    part: &str,
+    messages: &[Said],
+    serial: Option<i64>,
+    now: Timestamp,
+) -> Result<Gate, Failure> {
     let Some(hold) = read_json::<Hold>(&file(config, part))? else { return Ok(Gate::Free) };
-    let over = messages.iter().any(|message| message.over && message.sent >= hold.sent);
+    let over = messages.iter().any(|message| hold.is_ended_by(message, serial));
     Ok(match () {
         () if over => Gate::Released(hold),
         () if now >= hold.until => Gate::Lapsed(hold),
