@@ -26,7 +26,7 @@ struct Database<'a> {
 impl<'a> Database<'a> {
     /// One with a schema and the seed. Its texts are ordered as `collation` says.
     fn new(server: &'a Postgres, name: &str, schema: &str, collation: &str) -> Self {
-        let name = name.chars().take(60).collect();
+        let name: String = name.chars().take(60).collect();
         server.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0 {collation}"));
         server.sql(&name, schema);
         let me = Self { server, name };

@@ -9,6 +9,7 @@
 //! * [`pki`]: certificates in fedmsg's layout
 //! * [`postgres`]: a real PostgreSQL
 //! * [`gitolite`]: the real gitolite behind a real sshd
+//! * [`rsyncd`]: the real rsync daemon over a tree, with a gate
 //! * [`sshd`]: a farm of real sshd "hosts", with faults
 //! * [`wait_until`]: instead of sleeping and hoping
 //!
@@ -25,6 +26,7 @@ pub mod pki;
 pub mod postgres;
 pub mod process;
 pub mod relay;
+pub mod rsyncd;
 pub mod slapd;
 pub mod sshd;
 

@@ -52,7 +52,8 @@ impl Postgres {
         let mut initdb = me.program("initdb", &[]);
         initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"]);
         run(initdb.arg(me.dir.join("data")), "");
-        let hba = "local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        let hba =
+            "local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(me.dir.join("data/pg_hba.conf"), hba).expect("who may");
         me.resume();
         me
@@ -95,7 +96,6 @@ impl Postgres {
             &format!("port={}", self.port),
             &format!("unix_socket_directories={}", self.dir.display()),
             "fsync=off",
-            "synchronous_commit=off",
             "full_page_writes=off",
             "shared_buffers=32MB",
             "autovacuum_naptime=1h",
@@ -147,7 +147,19 @@ impl Postgres {
     #[must_use]
     pub fn psql(&self, database: &str) -> Command {
         let mut psql = command(bin().join("psql"));
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-p", &self.port.to_string(), "-h"]);
+        psql.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-p",
+            &self.port.to_string(),
+            "-h",
+        ]);
         psql.arg(&self.dir).args(["-d", database]);
         psql
     }
@@ -206,7 +218,8 @@ impl Postgres {
     /// When nobody does.
     pub async fn until_blocked(&self, database: &str) {
         let sql = format!("SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND wait_event_type = 'Lock'");
-        crate::wait_until_async("somebody waits for a lock", START_MAX, || !self.column("postgres", &sql).is_empty()).await;
+        crate::wait_until_async("somebody waits for a lock", START_MAX, || !self.column("postgres", &sql).is_empty())
+            .await;
     }
 }
 

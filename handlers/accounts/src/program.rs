@@ -88,16 +88,49 @@ pub async fn run(run: Run) -> Result<Ended, Trouble> {
 
 /// As [`run`]; `hear` gets every piece of stderr as it comes, also of what is not kept.
 pub async fn run_heard(run: Run, hear: impl FnMut(&[u8]) + Send) -> Result<Ended, Trouble> {
+    let stdout_bytes_max = run.stdout_bytes_max;
+    let mut stdout = Vec::new();
+    let keep = |some: &[u8]| {
+        if stdout.len() + some.len() > stdout_bytes_max {
+            return Err(Trouble::TooMuch(stdout_bytes_max));
+        }
+        stdout.extend_from_slice(some);
+        Ok(())
+    };
+    let mut ended = in_time(run, keep, hear).await?;
+    ended.stdout = stdout;
+    Ok(ended)
+}
+
+/// As [`run`], for a program that prints more than is worth keeping: `take` gets every piece of stdout as it comes,
+/// [`Ended::stdout`] stays empty, and `stdout_bytes_max` does not count.
+pub async fn run_streamed(run: Run, mut take: impl FnMut(&[u8]) + Send) -> Result<Ended, Trouble> {
+    let take = |some: &[u8]| {
+        take(some);
+        Ok(())
+    };
+    in_time(run, take, |_| ()).await
+}
+
+async fn in_time(
+    run: Run,
+    take: impl FnMut(&[u8]) -> Result<(), Trouble> + Send,
+    hear: impl FnMut(&[u8]) + Send,
+) -> Result<Ended, Trouble> {
     let timeout = run.timeout;
     let stderr = Tail::default();
-    match tokio::time::timeout(timeout, to_its_end(run, &stderr, hear)).await {
+    match tokio::time::timeout(timeout, to_its_end(run, &stderr, take, hear)).await {
         Ok(ended) => ended,
         Err(_) => Err(Trouble::TooSlow(timeout, stderr.shown())),
     }
 }
 
-async fn to_its_end(run: Run, tail: &Tail, hear: impl FnMut(&[u8]) + Send) -> Result<Ended, Trouble> {
-    let stdout_bytes_max = run.stdout_bytes_max;
+async fn to_its_end(
+    run: Run,
+    tail: &Tail,
+    take: impl FnMut(&[u8]) -> Result<(), Trouble> + Send,
+    hear: impl FnMut(&[u8]) + Send,
+) -> Result<Ended, Trouble> {
     let stdin_bytes = run.stdin.clone();
     // Starting blocks for about a millisecond.
     let started = tokio::task::spawn_blocking(move || start(&run)).await.map_err(io::Error::other)?;
@@ -119,9 +152,9 @@ async fn to_its_end(run: Run, tail: &Tail, hear: impl FnMut(&[u8]) + Send) -> Re
         group.kill();
         Ok(())
     };
-    let ((), stdout, (), ()) = tokio::try_join!(feed, read(stdout, stdout_bytes_max), tail.read(stderr, hear), ended)?;
+    tokio::try_join!(feed, read(stdout, take), tail.read(stderr, hear), ended)?;
     let status = group.reap()?;
-    Ok(Ended { stdout, stderr: tail.shown(), status })
+    Ok(Ended { stdout: Vec::new(), stderr: tail.shown(), status })
 }
 
 #[allow(
@@ -198,18 +231,17 @@ impl Drop for Group {
     }
 }
 
-async fn read(mut pipe: impl AsyncRead + Unpin, bytes_max: usize) -> Result<Vec<u8>, Trouble> {
-    let mut all = Vec::new();
+async fn read(
+    mut pipe: impl AsyncRead + Unpin,
+    mut take: impl FnMut(&[u8]) -> Result<(), Trouble>,
+) -> Result<(), Trouble> {
     let mut some = vec![0; READ_BYTES];
     loop {
         let count = pipe.read(&mut some).await?;
         if count == 0 {
-            return Ok(all);
+            return Ok(());
         }
-        if all.len() + count > bytes_max {
-            return Err(Trouble::TooMuch(bytes_max));
-        }
-        all.extend_from_slice(&some[..count]);
+        take(&some[..count])?;
     }
 }
 

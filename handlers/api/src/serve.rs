@@ -48,6 +48,11 @@ pub struct Done {
 }
 
 impl Done {
+    /// One whose lines go to `out`: for a handler's own tests, where no daemon listens.
+    pub fn to(out: impl Write + Send + 'static) -> Self {
+        Self { id: None, out: Arc::new(Mutex::new(out)) }
+    }
+
     /// Reports one change that is done, at once: what was reported is what the journal knows after a crash.
     pub fn change(&mut self, change: &Change) {
         say(&self.out, self.id, Line::Change(change.clone()));

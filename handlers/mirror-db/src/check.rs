@@ -33,7 +33,8 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
         for (name, category) in &config.categories {
             let top = config.root.join(&category.top);
             found.extend(wrong_file(&format!("the top directory of {name}"), &top, true));
-            let list = category.list.as_ref().and_then(|list| wrong_file(&format!("the list of {name}"), &list.path, false));
+            let list =
+                category.list.as_ref().and_then(|list| wrong_file(&format!("the list of {name}"), &list.path, false));
             found.extend(list);
         }
     }
@@ -91,5 +92,43 @@ mod tests {
         assert!(said().contains("prefixes.yaml: prefixes, line 1: `path` is no regular expression"), "{}", said());
         std::fs::write(at("prefixes.yaml"), "[]\n").unwrap();
         assert_eq!(said(), "");
+    }
+
+    #[test]
+    fn the_example_site_has_a_good_block_and_its_files() {
+        let site: Value = serde_saphyr::from_str(include_str!("../../../rules.yaml")).unwrap();
+        let mut block = site["handlers"]["mirrors"].as_object().unwrap().clone();
+        assert_eq!(block.remove("use"), Some(json!("mirror-db")));
+        let beside =
+            |path: &Value| path.as_str().unwrap().replacen('.', concat!(env!("CARGO_MANIFEST_DIR"), "/../.."), 1);
+        block["root"] = beside(&block["root"]).into();
+        block["database"]["sqlite"] = beside(&block["database"]["sqlite"]).into();
+        check_config(&block).unwrap();
+        let wrong = check_files(&block);
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
+    #[test]
+    fn the_examples_database_is_what_its_schema_and_seed_make() {
+        let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/example"));
+        let text = |name: &str| std::fs::read_to_string(example.join(name)).unwrap();
+        let made = rusqlite::Connection::open_in_memory().unwrap();
+        made.execute_batch(&text("schema.sql")).unwrap();
+        made.execute_batch(&text("seed.sql")).unwrap();
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let kept = rusqlite::Connection::open_with_flags(example.join("mirrors.db"), flags).unwrap();
+        let lines = |database: &rusqlite::Connection, sql: &str| {
+            let mut statement = database.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            rows.collect::<Result<Vec<_>, _>>().unwrap()
+        };
+        for sql in [
+            "SELECT name || coalesce(sql, '') FROM sqlite_master ORDER BY name",
+            "SELECT id || name || readable || coalesce(ctime, '') FROM directory ORDER BY id",
+            "SELECT id || name || topdir_id || product_id FROM category ORDER BY id",
+            "SELECT id || name FROM arch ORDER BY id",
+        ] {
+            assert_eq!(lines(&kept, sql), lines(&made, sql), "make it anew: example/seed.sql says how");
+        }
     }
 }

@@ -60,7 +60,8 @@ const WORDS: [&str; 10] = [
     "list_takes",
 ];
 const CATEGORY_WORDS: [&str; 4] = ["path", "list", "list_base", "excludes"];
-const CATEGORIES_HINT: &str = "write categories: { Fedora EPEL: { path: pub/epel } }, with the names that the database has";
+const CATEGORIES_HINT: &str =
+    "write categories: { Fedora EPEL: { path: pub/epel } }, with the names that the database has";
 
 /// All of it.
 #[derive(Clone, Debug)]
@@ -230,24 +231,27 @@ fn category(value: &Value, root: &Path) -> Result<CategoryConfig, Failure> {
         return Err(below_root("path", path));
     }
     let base = words.text("list_base")?.map(trimmed);
-    let list = match (words.text("list")?, &base) {
-        (None, Some(_)) => {
-            let message = "mirror-db: `list_base` says where a list was made, but there is no `list`";
-            return Err(Failure::permanent(message).hinting("write list: pub/epel/fullfiletimelist-epel, or leave both out"));
-        }
-        (None, None) => None,
-        (Some(list), base) => {
-            if !list.starts_with('/') && !is_directory(list) {
-                return Err(below_root("list", list));
+    let list =
+        match (words.text("list")?, &base) {
+            (None, Some(_)) => {
+                let message = "mirror-db: `list_base` says where a list was made, but there is no `list`";
+                return Err(Failure::permanent(message)
+                    .hinting("write list: pub/epel/fullfiletimelist-epel, or leave both out"));
             }
-            let base = base.clone().unwrap_or_else(|| top.clone());
-            if !is_above(&base, &top) {
-                let failure = words.wrong("list_base", "is neither `path` nor above it", &base.as_str().into());
-                return Err(failure.hinting(format!("a list of {top} was made in {top} or above it; its paths begin there")));
+            (None, None) => None,
+            (Some(list), base) => {
+                if !list.starts_with('/') && !is_directory(list) {
+                    return Err(below_root("list", list));
+                }
+                let base = base.clone().unwrap_or_else(|| top.clone());
+                if !is_above(&base, &top) {
+                    let failure = words.wrong("list_base", "is neither `path` nor above it", &base.as_str().into());
+                    return Err(failure
+                        .hinting(format!("a list of {top} was made in {top} or above it; its paths begin there")));
+                }
+                Some(List { path: root.join(list), base })
             }
-            Some(List { path: root.join(list), base })
-        }
-    };
+        };
     Ok(CategoryConfig { top, list, excludes: excludes(&words)? })
 }
 

@@ -36,7 +36,7 @@ struct Site {
     /// As it came, to see when it changes.
     words: Map<String, Value>,
     config: Arc<Config>,
-    store: Store,
+    store: Arc<Store>,
 }
 
 /// What is asked of one category.
@@ -65,11 +65,8 @@ impl MirrorDb {
         let config = blocking(move || Config::load(&own)).await?;
         let place = config.database.clone();
         let mut held = lock(&self.site);
-        let store = match held.take().filter(|site| site.config.database == place) {
-            // Of two requests at once each may find that the other has it; then there are two for a while.
-            Some(site) => Arc::try_unwrap(site).map_or_else(|_| Store::new(place), |site| site.store),
-            None => Store::new(place),
-        };
+        let before = held.as_ref().filter(|site| site.config.database == place).map(|site| Arc::clone(&site.store));
+        let store = before.unwrap_or_else(|| Arc::new(Store::new(place)));
         let site = Arc::new(Site { words: words.clone(), config: Arc::new(config), store });
         *held = Some(Arc::clone(&site));
         Ok(site)
@@ -149,8 +146,14 @@ impl Site {
         })
         .await?;
         if let Part::Below(hinted) = asked.part {
-            let is_nowhere = |name: &&String| !tree.directories.contains_key(*name) && !known.directories.contains_key(*name);
-            notes.extend(hinted.iter().filter(is_nowhere).map(|name| format!("{name} is neither on the mirror nor in the database")));
+            let is_nowhere =
+                |name: &&String| !tree.directories.contains_key(*name) && !known.directories.contains_key(*name);
+            notes.extend(
+                hinted
+                    .iter()
+                    .filter(is_nowhere)
+                    .map(|name| format!("{name} is neither on the mirror nor in the database")),
+            );
         }
         let files = match plan::changed(&known, &tree) {
             none if none.is_empty() => BTreeMap::new(),
@@ -186,7 +189,9 @@ impl Site {
         for top in tops {
             let mut name = top.clone();
             while !known.directories.contains_key(&name) {
-                let Some((parent, _)) = name.rsplit_once('/').filter(|(parent, _)| *parent != config.top) else { break };
+                let Some((parent, _)) = name.rsplit_once('/').filter(|(parent, _)| *parent != config.top) else {
+                    break;
+                };
                 let parent = parent.to_owned();
                 let is_known = match met.get(&parent) {
                     Some(is_known) => *is_known,

@@ -66,9 +66,8 @@ pub fn read(list: &List, ask: &Ask<'_>) -> Result<Tree, Failure> {
 /// Retry: it is not there.
 pub fn made(list: &List) -> Result<i64, Failure> {
     let shown = list.path.display();
-    let meta = std::fs::metadata(&list.path).map_err(|error| {
-        Failure::retry(format!("the file list {shown}: {error}")).hinting(format!("ls -l {shown}"))
-    })?;
+    let meta = std::fs::metadata(&list.path)
+        .map_err(|error| Failure::retry(format!("the file list {shown}: {error}")).hinting(format!("ls -l {shown}")))?;
     Ok(meta.mtime())
 }
 

@@ -69,8 +69,11 @@ async fn a_file_that_is_not_there_is_not_made() {
     let failure = Store::new(peer.place()).known(EPEL, &Part::Whole).await.unwrap_err();
     assert!(is_retry(&failure) && failure.message().contains("mirrors.db can't be opened"), "{failure:?}");
     assert!(!peer.path.exists());
-    std::fs::write(&peer.path, "something else, of more than a hundred bytes, so that it can't be an empty database\n".repeat(9))
-        .unwrap();
+    std::fs::write(
+        &peer.path,
+        "something else, of more than a hundred bytes, so that it can't be an empty database\n".repeat(9),
+    )
+    .unwrap();
     let failure = Store::new(peer.place()).known(EPEL, &Part::Whole).await.unwrap_err();
     assert!(!is_retry(&failure) && failure.message().contains("not a database"), "{failure:?}");
     std::fs::write(&peer.path, "").unwrap();

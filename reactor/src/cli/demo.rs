@@ -3,6 +3,8 @@
 
 mod git;
 mod keys;
+mod mirrors;
+mod pull;
 mod site;
 mod stage;
 
@@ -68,13 +70,20 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
     } else {
         out("(git is not here: the handler gitolite is left out)\n");
     }
+    mirrors::mirrors(&mut stage)?;
+    let rsync = has("rsync");
+    if rsync {
+        pull::pull(&mut stage)?;
+    } else {
+        out("(rsync is not here: the handler mirror-pull is left out)\n");
+    }
     lies(&mut stage)?;
     if python {
         held(&mut stage)?;
     }
     killed(&mut stage)?;
-    stage.until("the last reaction", |rows| rows.iter().all(|row| row.state.is_final() || !counts(row, git)))?;
-    let right = tell(&stage, git)?;
+    stage.until("the last reaction", |rows| rows.iter().all(|row| row.state.is_final() || !counts(row, git, rsync)))?;
+    let right = tell(&stage, git, rsync)?;
     if args.keep {
         play(&dir);
         stage.wait_for_the_end();
@@ -107,7 +116,7 @@ fn changes(stage: &mut Stage, python: bool) -> anyhow::Result<()> {
 }
 
 fn lies(stage: &mut Stage) -> anyhow::Result<()> {
-    out("4. What is not proven is not believed");
+    out("5. What is not proven is not believed");
     stage.lie()?;
     for (reason, topic) in stage.until_refused(4)? {
         out(&format!("   refused  {topic}: {reason}"));
@@ -117,7 +126,7 @@ fn lies(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn held(stage: &mut Stage) -> anyhow::Result<()> {
-    out("5. Too large a plan waits for a person");
+    out("6. Too large a plan waits for a person");
     stage.say("fas.group.member.remove", json!({"agent": "eve", "user": "toshio", "group": "root-keepers"}))?;
     stage.until("the held reaction", |rows| count(rows, State::Held) == 1)?;
     let rows = stage.rows()?;
@@ -135,7 +144,7 @@ fn held(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn killed(stage: &mut Stage) -> anyhow::Result<()> {
-    out(&format!("6. kill -9 in the middle of {CROWD} reactions"));
+    out(&format!("7. kill -9 in the middle of {CROWD} reactions"));
     let before = count(&stage.rows()?, State::Done);
     for n in 0..CROWD {
         let user = site::crowd_user(n);
@@ -157,8 +166,8 @@ fn killed(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// The summary; false if anything is not as it should be.
-fn tell(stage: &Stage, git: bool) -> anyhow::Result<bool> {
-    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| counts(row, git)).collect();
+fn tell(stage: &Stage, git: bool, rsync: bool) -> anyhow::Result<bool> {
+    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| counts(row, git, rsync)).collect();
     let aliases = std::fs::read_to_string(stage.dir().join(site::ALIASES))?;
     let exact = (0..CROWD).filter(|n| {
         let line = format!("{}: {}", site::crowd_user(*n), site::crowd_address(*n));
@@ -205,14 +214,14 @@ fn count(rows: &[ReactionRow], state: State) -> usize {
     rows.iter().filter(|row| row.state == state && is_plain(row)).count()
 }
 
-/// Not one of those that come beside the others: what is told to people, the ssh keys, and git access.
+/// Not one of those that come beside the others: what is told to people, the ssh keys, git access, and the mirrors.
 fn is_plain(row: &ReactionRow) -> bool {
-    !["notice", "hosts", "git"].contains(&&*row.handler)
+    !["notice", "hosts", "git", "mirrors", pull::HANDLER].contains(&&*row.handler)
 }
 
-/// Not one that waits for git, where there is none.
-fn counts(row: &ReactionRow, git: bool) -> bool {
-    git || row.handler != "git"
+/// Not one that waits for git or rsync, where there is none.
+fn counts(row: &ReactionRow, git: bool, rsync: bool) -> bool {
+    (git || row.handler != "git") && (rsync || row.handler != pull::HANDLER)
 }
 
 fn has(program: &str) -> bool {

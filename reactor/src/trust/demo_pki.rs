@@ -1,5 +1,5 @@
-//! A throwaway CA, one certificate and an empty revocation list, for `reactor demo` and tests. Never for production: both
-//! private keys exist only in memory, and the certificate names nobody real.
+//! A throwaway CA, its certificates and an empty revocation list, for `reactor demo` and tests. Never for production: the
+//! private keys exist only in memory, and the certificates name nobody real.
 
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
@@ -25,26 +25,59 @@ pub struct DemoPki {
     pub ca_pem: String,
     /// Its revocation list, empty.
     pub crl_pem: String,
-    /// A certificate for [`DEMO_SIGNER`].
+    /// A certificate that it issued.
     pub cert_pem: String,
     /// Its private key (PKCS#8).
     pub key_pem: String,
 }
 
-/// Makes one, valid from a day before `now` for some days.
+/// A throwaway CA that can issue certificates.
+#[derive(Debug)]
+pub struct DemoCa {
+    key: RsaKeyPair,
+    ca_pem: String,
+    now: Timestamp,
+    /// The serial number that was given last.
+    serial: u8,
+}
+
+impl DemoCa {
+    /// Makes one, valid from a day before `now` for some days.
+    ///
+    /// # Errors
+    /// A sentence, where the system has no random numbers.
+    pub fn new(now: Timestamp) -> Result<Self, String> {
+        let (pkcs8, public) = new_key()?;
+        let key = RsaKeyPair::from_pkcs8(&pkcs8).map_err(|error| format!("the new RSA key can't sign: {error}"))?;
+        let ca_pem = pem("CERTIFICATE", &signed(&key, &certificate(1, DEMO_CA, &public, true, now))?);
+        Ok(Self { key, ca_pem, now, serial: 1 })
+    }
+
+    /// A certificate for a common name, with a key of its own.
+    ///
+    /// # Errors
+    /// A sentence, where the system has no random numbers, or when there are too many.
+    pub fn issue(&mut self, name: &str) -> Result<DemoPki, String> {
+        self.serial = self.serial.checked_add(1).filter(|n| *n < 0x80).ok_or("the demo CA issued too many")?;
+        let (pkcs8, public) = new_key()?;
+        Ok(DemoPki {
+            ca_pem: self.ca_pem.clone(),
+            cert_pem: pem(
+                "CERTIFICATE",
+                &signed(&self.key, &certificate(self.serial, name, &public, false, self.now))?,
+            ),
+            crl_pem: pem("X509 CRL", &signed(&self.key, &empty_crl(self.now))?),
+            key_pem: pem("PRIVATE KEY", &pkcs8),
+        })
+    }
+}
+
+/// Makes one for [`DEMO_SIGNER`], valid from a day before `now` for some days.
 ///
 /// # Errors
 /// A sentence, where the system has no random numbers.
 pub fn demo_pki(now: Timestamp) -> Result<DemoPki, String> {
-    let (ca_pkcs8, ca_public) = new_key()?;
-    let (leaf_pkcs8, leaf_public) = new_key()?;
-    let ca = RsaKeyPair::from_pkcs8(&ca_pkcs8).map_err(|error| format!("the new RSA key can't sign: {error}"))?;
-    Ok(DemoPki {
-        ca_pem: pem("CERTIFICATE", &signed(&ca, &certificate(1, DEMO_CA, &ca_public, true, now))?),
-        cert_pem: pem("CERTIFICATE", &signed(&ca, &certificate(2, DEMO_SIGNER, &leaf_public, false, now))?),
-        crl_pem: pem("X509 CRL", &signed(&ca, &empty_crl(now))?),
-        key_pem: pem("PRIVATE KEY", &leaf_pkcs8),
-    })
+    DemoCa::new(now)?.issue(DEMO_SIGNER)
 }
 
 /// A private key (PKCS#8) and its public key (SubjectPublicKeyInfo), both DER.

@@ -13,6 +13,9 @@ use reactor_tests::{Scratch, postgres::Postgres};
 use super::contract::{EPEL, Peer as _, counts, directory, filled, first_fill, is_retry, whole};
 use super::{Database, schema};
 
+/// What is other about a place.
+type Change<'a> = &'a dyn Fn(&mut store::Postgres);
+
 /// The place of a database, changed.
 fn place(database: &Database<'_>, change: impl Fn(&mut store::Postgres)) -> Store {
     let Place::Postgres(mut place) = database.place() else { panic!("another place") };
@@ -126,12 +129,16 @@ async fn passwords_and_certificates_are_looked_at() {
     let conf = format!("ssl=on\nssl_cert_file={}\nssl_key_file={}", cert.display(), key.display());
     let server = Postgres::start(scratch.path(), &conf);
     let database = Database::new(&server, "tls", &schema(), "");
-    server.sql("tls", "CREATE ROLE reader LOGIN PASSWORD 'correct-horse'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader");
-    let [right, wrong, empty] = [("right", "correct-horse\n"), ("wrong", "battery-staple"), ("empty", "\n")].map(|(name, text)| {
-        let file = scratch.path().join(name);
-        std::fs::write(&file, text).unwrap();
-        file
-    });
+    server.sql(
+        "tls",
+        "CREATE ROLE reader LOGIN PASSWORD 'correct-horse'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    );
+    let [right, wrong, empty] =
+        [("right", "correct-horse\n"), ("wrong", "battery-staple"), ("empty", "\n")].map(|(name, text)| {
+            let file = scratch.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        });
     let reader = |change: &dyn Fn(&mut store::Postgres)| {
         place(&database, |place| {
             (place.host, place.user) = ("127.0.0.1".into(), "reader".into());
@@ -145,7 +152,7 @@ async fn passwords_and_certificates_are_looked_at() {
     assert!(!is_retry(&failure) && failure.message().contains("permission denied"), "{failure:?}");
     let plain = reader(&|place| place.tls = false);
     assert_eq!(whole(&plain).await.directories.len(), 1, "without TLS, the password is asked for as well");
-    let cases: [(&dyn Fn(&mut store::Postgres), &str); 9] = [
+    let cases: [(Change<'_>, &str); 9] = [
         (&|place: &mut store::Postgres| place.password = Some(wrong.clone()), "password authentication failed"),
         (&|place: &mut store::Postgres| place.password = None, "password"),
         (&|place: &mut store::Postgres| place.password = Some(empty.clone()), "is empty"),

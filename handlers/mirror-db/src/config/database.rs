@@ -29,7 +29,9 @@ pub(super) fn read(value: Option<&Value>) -> Result<Place, Failure> {
     match (absolute(&words, "sqlite")?, words.get("postgresql")) {
         (Some(file), None) => Ok(Place::Sqlite(file)),
         (None, Some(block)) => postgres(block).map(|postgres| Place::Postgres(Box::new(postgres))),
-        _ => Err(Failure::permanent("mirror-db: `database` names neither sqlite nor postgresql, or both").hinting(HINT)),
+        _ => {
+            Err(Failure::permanent("mirror-db: `database` names neither sqlite nor postgresql, or both").hinting(HINT))
+        }
     }
 }
 

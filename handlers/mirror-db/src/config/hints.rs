@@ -65,7 +65,9 @@ impl Hints {
         for (what, text) in [("repo", repo), ("release", release)] {
             if !is_part(text) {
                 let message = format!("the {what} {} is not what may stand in a directory's name", quoted(text));
-                let hint = format!("letters, digits and _.+-, at most {PART_BYTES_MAX}; what the message says is under `with`");
+                let hint = format!(
+                    "letters, digits and _.+-, at most {PART_BYTES_MAX}; what the message says is under `with`"
+                );
                 return Err(Failure::permanent(message).hinting(hint));
             }
         }

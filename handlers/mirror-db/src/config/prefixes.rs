@@ -88,12 +88,14 @@ fn line(value: &Value) -> Result<PrefixRule, Failure> {
         return Err(Failure::permanent("mirror-db: `path` is missing: an expression").hinting(HINT));
     };
     let path = regex(text).map_err(|why| {
-        let hint = "regular expressions as in https://docs.rs/regex/latest/regex/#syntax; in YAML put them into single quotes";
+        let hint =
+            "regular expressions as in https://docs.rs/regex/latest/regex/#syntax; in YAML put them into single quotes";
         words.wrong("path", &why, &text.into()).hinting(hint)
     })?;
     let prefix = words.text("prefix")?.map(str::to_owned);
     if let Some(prefix) = &prefix {
-        check_prefix(prefix, &path).map_err(|(why, hint)| words.wrong("prefix", &why, &prefix.as_str().into()).hinting(hint))?;
+        check_prefix(prefix, &path)
+            .map_err(|(why, hint)| words.wrong("prefix", &why, &prefix.as_str().into()).hinting(hint))?;
     }
     Ok(PrefixRule { path, prefix })
 }

@@ -65,28 +65,49 @@ fn all_words_are_read() {
     assert!(config.reading.prefixes[1].prefix.is_none());
     assert_eq!((config.reading.no_versions[0].as_str(), config.reading.keep_days), ("pub/alt", 7));
     assert_eq!((config.old_list, config.list_takes.as_secs()), (OldList::Wait, 120));
-    for (host, tls) in [("/run/postgresql", false), ("127.0.0.1", false), ("::1", false), ("localhost", false), ("db", true)] {
+    for (host, tls) in
+        [("/run/postgresql", false), ("127.0.0.1", false), ("::1", false), ("localhost", false), ("db", true)]
+    {
         let config = read(&json!({"database": {"postgresql": {"host": host, "name": "m", "user": "u"}}})).unwrap();
         assert!(matches!(config.database, Place::Postgres(place) if place.tls == tls), "{host}");
     }
 }
 
+/// Each must be refused for good, with these words.
+fn refused(all: &[(Value, &str)]) {
+    for (wrong, said) in all {
+        let failure = read(wrong).unwrap_err();
+        let all = format!("{failure} | {}", failure.hint().unwrap_or_default());
+        assert!(all.contains(said), "{wrong}: {all}");
+        assert_eq!(failure.exit_code(), handler_api::exit::PERMANENT);
+    }
+}
+
 #[test]
-fn what_is_wrong_is_named_with_what_to_write() {
-    let category = |words: Value| json!({"categories": {"Fedora EPEL": words}});
-    let line = |words: Value| json!({"directories": [words]});
+fn what_is_wrong_with_the_database_is_named_with_what_to_write() {
     let postgres = |words: Value| json!({"database": {"postgresql": words}});
-    for (wrong, said) in [
+    refused(&[
         (json!({"database": null}), "`database` is missing"),
         (json!({"database": {"sqlit": "/x"}}), "did you mean `sqlite`?"),
         (json!({"database": {}}), "neither sqlite nor postgresql"),
         (json!({"database": {"sqlite": "mirrors.db"}}), "`sqlite` is not an absolute path"),
         (postgres(json!({"host": "h", "name": "n", "user": "u", "pasword": "x"})), "did you mean `password`?"),
         (postgres(json!({"host": "h", "user": "u"})), "`name` is missing"),
-        (postgres(json!({"host": "h", "name": "n", "user": "u", "password": "../x"})), "`password` is not the name of a secret"),
+        (
+            postgres(json!({"host": "h", "name": "n", "user": "u", "password": "../x"})),
+            "`password` is not the name of a secret",
+        ),
         (postgres(json!({"host": "h", "name": "n", "user": "u", "tls": "yes"})), "`tls` is neither true nor false"),
         (postgres(json!({"host": "/run", "name": "n", "user": "u", "ca": "/ca"})), "`ca` counts only with"),
         (postgres(json!({"host": "h", "name": "n", "user": "u", "port": 0})), "`port` is not a whole number"),
+    ]);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_write() {
+    let category = |words: Value| json!({"categories": {"Fedora EPEL": words}});
+    let line = |words: Value| json!({"directories": [words]});
+    refused(&[
         (json!({"root": null}), "`root` is missing"),
         (json!({"root": "srv"}), "`root` is not an absolute path"),
         (json!({"rot": "/srv", "old_lst": "wait"}), "`rot`, `old_lst` are not words"),
@@ -97,15 +118,27 @@ fn what_is_wrong_is_named_with_what_to_write() {
         (category(json!({"path": "pub/../epel"})), "`path` is not the name of a directory"),
         (category(json!({"path": "/"})), "`path` is not the name of a directory"),
         (category(json!({"path": "pub/epel", "list_base": "pub"})), "there is no `list`"),
-        (category(json!({"path": "pub/epel", "list": "l", "list_base": "pub/ep"})), "`list_base` is neither `path` nor above"),
+        (
+            category(json!({"path": "pub/epel", "list": "l", "list_base": "pub/ep"})),
+            "`list_base` is neither `path` nor above",
+        ),
         (category(json!({"path": "pub/epel", "list": "../l"})), "`list` is not the name"),
-        (category(json!({"path": "pub/epel", "excludes": ["a(b"]})), "`excludes` has an expression that is no regular expression (unclosed group)"),
+        (
+            category(json!({"path": "pub/epel", "excludes": ["a(b"]})),
+            "`excludes` has an expression that is no regular expression (unclosed group)",
+        ),
         (category(json!({"path": "pub/epel", "excludes": "a"})), "`excludes` is not a list"),
         (json!({"categories": {"A": {"path": "pub"}, "B": {"path": "pub/"}}}), "A and B have the same `path`"),
         (json!({"prefixes": null}), "`prefixes` is missing"),
         (json!({"prefixes": "p.yaml"}), "`prefixes` is not an absolute path"),
-        (json!({"prefixes": [{"path": "(", "prefix": "x"}]}), "prefixes, line 1: `path` is no regular expression (unclosed group)"),
-        (json!({"prefixes": [{"path": "x"}, {"path": "x", "prefix": "a-{verson}"}]}), "prefixes, line 2: `prefix` has {verson}"),
+        (
+            json!({"prefixes": [{"path": "(", "prefix": "x"}]}),
+            "prefixes, line 1: `path` is no regular expression (unclosed group)",
+        ),
+        (
+            json!({"prefixes": [{"path": "x"}, {"path": "x", "prefix": "a-{verson}"}]}),
+            "prefixes, line 2: `prefix` has {verson}",
+        ),
         (json!({"prefixes": [{"path": "x", "prefix": "a-{verson}"}]}), "did you mean {version}?"),
         (json!({"prefixes": [{"path": "(x)", "prefix": "{2}"}]}), "`prefix` has {2}"),
         (json!({"prefixes": [{"path": "x", "prefix": "{kind"}]}), "a brace without its other half"),
@@ -113,19 +146,17 @@ fn what_is_wrong_is_named_with_what_to_write() {
         (json!({"keep_details": "36h"}), "`keep_details` is not a number of whole days"),
         (json!({"keep_details": 4}), "`keep_details` is not a duration"),
         (json!({"old_list": "ignore"}), "neither walk nor wait"),
-        (line(json!({"repo": "epel", "release": "**", "directories": []})), "directories, line 1: `release` is not a word"),
+        (
+            line(json!({"repo": "epel", "release": "**", "directories": []})),
+            "directories, line 1: `release` is not a word",
+        ),
         (line(json!({"repo": "epel", "directories": ["pub/centos/{release}"]})), "in none of the categories"),
         (line(json!({"repo": "epel", "directories": ["pub/epel/{relase}"]})), "in braces that is not known"),
         (line(json!({"repo": "epel", "directories": ["pub/epel/../x"]})), "not the name of a directory"),
         (line(json!({"repo": "epel"})), "`directories` is missing"),
         (line(json!({"directories": []})), "`repo` is missing"),
         (line(json!({"repo": "x", "directory": []})), "did you mean `directories`?"),
-    ] {
-        let failure = read(&wrong).unwrap_err();
-        let all = format!("{failure} | {}", failure.hint().unwrap_or_default());
-        assert!(all.contains(said), "{wrong}: {all}");
-        assert_eq!(failure.exit_code(), handler_api::exit::PERMANENT);
-    }
+    ]);
 }
 
 #[test]

@@ -31,7 +31,9 @@ impl Scope {
         let text = |word: &str| with.get(word).and_then(Value::as_str);
         let category = text("category").map(|name| config.category(name).map(|(name, _)| name)).transpose()?;
         let directories = match (with.get("directories").and_then(Value::as_array), text("repo"), text("release")) {
-            (Some(list), _, _) => list.iter().filter_map(Value::as_str).map(named).collect::<Result<BTreeSet<_>, _>>()?,
+            (Some(list), _, _) => {
+                list.iter().filter_map(Value::as_str).map(named).collect::<Result<BTreeSet<_>, _>>()?
+            }
             (None, Some(repo), Some(release)) => config.hints.directories(repo, release)?,
             (None, None, None) => {
                 let all = config.categories.keys().filter(|name| category.is_none_or(|one| one == *name));
@@ -48,7 +50,10 @@ impl Scope {
     fn of(config: &Config, directories: BTreeSet<String>, category: Option<&str>) -> Result<Self, Failure> {
         if directories.is_empty() {
             // An empty list is nothing, not everything.
-            return Ok(Self { parts: BTreeMap::new(), notes: vec!["no directory is meant: nothing of it is on the mirror".into()] });
+            return Ok(Self {
+                parts: BTreeMap::new(),
+                notes: vec!["no directory is meant: nothing of it is on the mirror".into()],
+            });
         }
         if directories.len() > DIRECTORIES_MAX {
             let message = format!("{} directories at once, at most {DIRECTORIES_MAX} are allowed", directories.len());
@@ -76,7 +81,8 @@ fn named(name: &str) -> Result<String, Failure> {
     let own = trimmed(name);
     if !is_directory(&own) || own.split('/').count() > PARTS_MAX {
         let message = format!("{} is not the name of a directory of the mirror", handler_api::words::quoted(name));
-        let hint = format!("it begins with a category's path: pub/epel/9; at most {PARTS_MAX} parts, none of them empty");
+        let hint =
+            format!("it begins with a category's path: pub/epel/9; at most {PARTS_MAX} parts, none of them empty");
         return Err(Failure::permanent(message).hinting(hint));
     }
     Ok(own)

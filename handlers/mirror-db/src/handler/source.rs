@@ -17,7 +17,9 @@ use crate::tree::{self, Ask, List};
 pub(super) fn newest(messages: &[MessageView]) -> Result<Option<i64>, Failure> {
     let sent = |message: &MessageView| {
         let time = message.sent.parse::<Timestamp>().map(Timestamp::as_second);
-        time.map_err(|error| Failure::permanent(format!("message {}: when it was sent can't be read: {error}", message.id)))
+        time.map_err(|error| {
+            Failure::permanent(format!("message {}: when it was sent can't be read: {error}", message.id))
+        })
     };
     messages.iter().map(sent).collect::<Result<Vec<_>, _>>().map(|times| times.into_iter().max())
 }
@@ -26,7 +28,13 @@ pub(super) fn newest(messages: &[MessageView]) -> Result<Option<i64>, Failure> {
 ///
 /// # Errors
 /// Whatever is uncertain: see [`tree::walk`] and [`tree::read`].
-pub(super) fn look(config: &Config, name: &str, part: &Part, known: &Known, sent: Option<i64>) -> Result<Tree, Failure> {
+pub(super) fn look(
+    config: &Config,
+    name: &str,
+    part: &Part,
+    known: &Known,
+    sent: Option<i64>,
+) -> Result<Tree, Failure> {
     let category = config.category(name)?.1;
     let times: BTreeMap<&str, i64> =
         known.directories.iter().filter_map(|(name, row)| Some((name.as_str(), row.time?))).collect();
@@ -54,7 +62,8 @@ fn by_list(config: &Config, list: &List, ask: &Ask<'_>, known: &Known, sent: Opt
     if let Some(sent) = sent.filter(|sent| begun <= *sent) {
         let shown = list.path.display();
         let message = format!("the list {shown} may have been begun {} s before the message was sent", sent - begun);
-        return Err(Failure::retry(message).hinting(format!("ls -l {shown}; `list_takes` says how long the master needs to make it")));
+        return Err(Failure::retry(message)
+            .hinting(format!("ls -l {shown}; `list_takes` says how long the master needs to make it")));
     }
     let mut tree = tree::read(list, ask)?;
     stale::keep_what_is_newer(&mut tree, known, begun);

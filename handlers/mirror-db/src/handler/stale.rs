@@ -29,7 +29,14 @@ pub(super) fn keep_what_is_newer(tree: &mut Tree, known: &Known, begun: i64) {
 }
 
 fn as_known(row: &KnownDirectory, time: i64) -> Found {
-    Found { time, readable: row.readable, files: Files::Unchanged, has_repodata: false, is_ostree: false, read: Vec::new() }
+    Found {
+        time,
+        readable: row.readable,
+        files: Files::Unchanged,
+        has_repodata: false,
+        is_ostree: false,
+        read: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -44,7 +51,9 @@ mod tests {
     fn what_a_message_let_us_see_after_the_list_stays() {
         let found = |time| Found { files: Files::All(Vec::new()), ..as_known(&row(None), time) };
         let mut tree = Tree::default();
-        for (name, time) in [("p", 0), ("p/same", 90), ("p/older-in-list", 50), ("p/newer-in-list", 300), ("p/went-back", 10)] {
+        for (name, time) in
+            [("p", 0), ("p/same", 90), ("p/older-in-list", 50), ("p/newer-in-list", 300), ("p/went-back", 10)]
+        {
             tree.directories.insert(name.into(), found(time));
         }
         let mut known = Known::default();

@@ -136,7 +136,11 @@ async fn the_connection_outlives_a_new_prefix_and_the_site_a_request() {
     let plain = handler.site(&words).await.unwrap();
     assert!(Arc::ptr_eq(&plain, &handler.site(&words).await.unwrap()));
     words.insert("prefixes".into(), json!(file));
-    assert_eq!(handler.site(&words).await.unwrap().config.reading.prefixes.len(), 0);
+    let before = handler.site(&words).await.unwrap();
     put(&file, "- { path: '^pub/epel/', prefix: 'epel-{version}' }");
-    assert_eq!(handler.site(&words).await.unwrap().config.reading.prefixes.len(), 1);
+    let after = handler.site(&words).await.unwrap();
+    assert_eq!((before.config.reading.prefixes.len(), after.config.reading.prefixes.len()), (0, 1));
+    assert!(Arc::ptr_eq(&before.store, &after.store));
+    words.insert("database".into(), json!({"sqlite": "/x/other.db"}));
+    assert!(!Arc::ptr_eq(&after.store, &handler.site(&words).await.unwrap().store));
 }

@@ -132,9 +132,12 @@ impl Server {
                 Type::INT8 => row.try_get::<_, Option<i64>>(at).map(Value::from),
                 Type::BOOL => row.try_get::<_, Option<bool>>(at).map(Value::from),
                 Type::TEXT | Type::VARCHAR => row.try_get::<_, Option<&str>>(at).map(Value::from),
-                Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(at).map(|bytes| bytes.map_or(Value::Null, Value::Bytes)),
+                Type::BYTEA => {
+                    row.try_get::<_, Option<Vec<u8>>>(at).map(|bytes| bytes.map_or(Value::Null, Value::Bytes))
+                }
                 ref other => {
-                    let message = format!("{} has the type {other} in the column {}", self.place.shown(), column.name());
+                    let message =
+                        format!("{} has the type {other} in the column {}", self.place.shown(), column.name());
                     return Err(Trouble::from(another_schema(message)));
                 }
             };
@@ -239,8 +242,10 @@ fn tls(ca: Option<&Path>) -> Result<ClientConfig, Failure> {
     match ca {
         Some(file) => {
             let wrong = |why: &dyn std::fmt::Display| {
-                Failure::retry(format!("`ca` of the mirror database: {}: {why}", file.display()))
-                    .hinting(format!("openssl x509 -in {} -noout -subject", super::verdict::shell_word(&file.to_string_lossy())))
+                Failure::retry(format!("`ca` of the mirror database: {}: {why}", file.display())).hinting(format!(
+                    "openssl x509 -in {} -noout -subject",
+                    super::verdict::shell_word(&file.to_string_lossy())
+                ))
             };
             let pem = bounded(file, CA_BYTES_MAX).map_err(|error| wrong(&error))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {

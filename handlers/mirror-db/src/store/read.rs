@@ -16,10 +16,8 @@ const FILES_AT_ONCE_MAX: usize = 1_000;
 /// Categories that a failure lists.
 const CATEGORIES_SHOWN_MAX: usize = 20;
 
-const FILES: Each = Each {
-    sql: "SELECT d.id, d.files FROM {n} JOIN directory d ON d.id = n.id",
-    columns: &[("id", Kind::Int)],
-};
+const FILES: Each =
+    Each { sql: "SELECT d.id, d.files FROM {n} JOIN directory d ON d.id = n.id", columns: &[("id", Kind::Int)] };
 
 pub(super) async fn known(session: &Session, name: &str, part: &Part) -> Result<Known, Failure> {
     let category = category(session, name).await?;
@@ -47,11 +45,15 @@ async fn category(session: &Session, name: &str) -> Result<Category, Failure> {
     let top = row.maybe_text("directory.name")?;
     let (Some(product_id), Some(product)) = (product_id, product) else {
         return Err(Failure::permanent(format!("the category `{name}` of the mirror database has no product"))
-            .hinting(format!("UPDATE category SET product_id = (SELECT id FROM product WHERE name = '…') WHERE id = {id}")));
+            .hinting(format!(
+                "UPDATE category SET product_id = (SELECT id FROM product WHERE name = '…') WHERE id = {id}"
+            )));
     };
     let Some(top) = top else {
         return Err(Failure::permanent(format!("the category `{name}` of the mirror database has no top directory"))
-            .hinting(format!("UPDATE category SET topdir_id = (SELECT id FROM directory WHERE name = '…') WHERE id = {id}")));
+            .hinting(format!(
+                "UPDATE category SET topdir_id = (SELECT id FROM directory WHERE name = '…') WHERE id = {id}"
+            )));
     };
     Ok(Category { id, name: name.to_owned(), product_id, product, top })
 }
@@ -82,7 +84,8 @@ fn conditions(session: &Session, part: &Part, category: &Category) -> Vec<(Strin
             let below = session.below(&category.top, &mut args);
             args.push(category.id.into());
             let number = args.len();
-            let linked = format!("d.id IN (SELECT m.directory_id FROM category_directory m WHERE m.category_id = ${number})");
+            let linked =
+                format!("d.id IN (SELECT m.directory_id FROM category_directory m WHERE m.category_id = ${number})");
             vec![(format!("({below} OR {linked})"), args)]
         }
         Part::Below(tops) => {

@@ -45,8 +45,9 @@ impl File {
     fn opened(path: &PathBuf) -> Result<Self, Failure> {
         let shown: Arc<str> = path.display().to_string().into();
         if let Err(error) = std::fs::metadata(path) {
-            return Err(Failure::retry(format!("the mirror database {shown} can't be opened: {error}"))
-                .hinting(format!("sqlite3 {0} < handlers/mirror-db/example/schema.sql makes an empty one", shell_word(&shown))));
+            return Err(Failure::retry(format!("the mirror database {shown} can't be opened: {error}")).hinting(
+                format!("sqlite3 {0} < handlers/mirror-db/example/schema.sql makes an empty one", shell_word(&shown)),
+            ));
         }
         // No SQLITE_OPEN_CREATE: an empty file instead of a database would be "no such table" for ever.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -118,7 +119,8 @@ impl File {
         let whole = rows.into_iter().map(|row| row.into_iter().collect::<Option<Vec<Value>>>().map(Row::new));
         let whole: Option<Vec<Row>> = whole.collect();
         whole.ok_or_else(|| {
-            let message = format!("the mirror database {} has a fraction, or a text that is no UTF-8, in a column", self.shown);
+            let message =
+                format!("the mirror database {} has a fraction, or a text that is no UTF-8, in a column", self.shown);
             another_schema(message).into()
         })
     }

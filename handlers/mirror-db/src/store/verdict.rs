@@ -41,7 +41,8 @@ impl From<Failure> for Trouble {
 
 /// The tables are not those that this code was written for.
 pub(super) fn another_schema(message: impl Into<String>) -> Failure {
-    Failure::permanent(message).hinting("is this MirrorManager2's database? compare it with handlers/mirror-db/example/schema.sql")
+    Failure::permanent(message)
+        .hinting("is this MirrorManager2's database? compare it with handlers/mirror-db/example/schema.sql")
 }
 
 /// Somebody else wrote between plan and apply.
@@ -123,7 +124,9 @@ pub(super) fn sqlite_trouble(file: &str, error: &rusqlite::Error) -> Failure {
     };
     let message = format!("the mirror database {file}: {said}");
     match code {
-        ErrorCode::ConstraintViolation if [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY].contains(&extended) => {
+        ErrorCode::ConstraintViolation
+            if [SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_PRIMARYKEY].contains(&extended) =>
+        {
             moved(format!("somebody wrote meanwhile: {said}"))
         }
         // It does not say which table; ours we took away, so somebody added to one, or the plan is wrong about it.
@@ -144,5 +147,9 @@ pub(super) fn sqlite_trouble(file: &str, error: &rusqlite::Error) -> Failure {
 /// A word as a shell reads it, for people who copy it.
 pub(super) fn shell_word(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-@:".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }

@@ -109,10 +109,8 @@ const ID_AND_NAME: &[(&str, Kind)] = &[("id", Kind::Int), ("name", Kind::Text)];
 const ID: &[(&str, Kind)] = &[("id", Kind::Int)];
 const IN_CATEGORY: &[(&str, Kind)] = &[("category", Kind::Int), ("id", Kind::Int)];
 /// What refers to a file detail that goes.
-const DETAIL_GROUPS_GO: Each = Each {
-    sql: "DELETE FROM file_detail_file_group WHERE file_detail_id IN (SELECT n.id FROM {n})",
-    columns: ID,
-};
+const DETAIL_GROUPS_GO: Each =
+    Each { sql: "DELETE FROM file_detail_file_group WHERE file_detail_id IN (SELECT n.id FROM {n})", columns: ID };
 const DETAILS_GO: Each = Each {
     sql: "DELETE FROM file_detail WHERE id IN (SELECT f.id FROM {n} JOIN file_detail f ON f.id = n.id \
           JOIN directory d ON d.id = f.directory_id WHERE d.name || '/' || f.filename = n.name)",

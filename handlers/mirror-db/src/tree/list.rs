@@ -98,7 +98,7 @@ impl Reading<'_> {
         }
         let refused = |Refused(line, why): Refused| {
             Failure::retry(format!("the file list {shown}, line {line}: {why}"))
-                .hinting(format!("sed -n {line}p {shown}; walk instead"))
+                .hinting(format!("sed -n {line}p {shown}"))
         };
         if self.inside.is_empty() {
             self.put(Vec::new(), 0, true).map_err(failed)?;
@@ -211,7 +211,9 @@ impl Reading<'_> {
     }
 
     fn file(&mut self, entry: &Entry<'_>) {
-        let Some(rest) = names::under(self.inside.as_bytes(), entry.path).filter(|rest| !rest.is_empty()) else { return };
+        let Some(rest) = names::under(self.inside.as_bytes(), entry.path).filter(|rest| !rest.is_empty()) else {
+            return;
+        };
         let Some(at) = self.directory(parent(rest).unwrap_or_default()) else { return };
         let Some(folder) = self.folders.get_mut(at).filter(|folder| folder.wanted) else { return };
         let Some(name) = names::text(base(rest)) else {
@@ -276,7 +278,8 @@ impl Reading<'_> {
     }
 
     fn into_tree(self) -> Tree {
-        let mut tree = Tree { sums: self.sums.into_iter().collect(), notes: self.notes.into_lines(), ..Tree::default() };
+        let mut tree =
+            Tree { sums: self.sums.into_iter().collect(), notes: self.notes.into_lines(), ..Tree::default() };
         let mut names: Vec<(usize, String)> = Vec::with_capacity(self.index.len());
         for (rest, at) in &self.index {
             let rest = names::text(rest).unwrap_or_default();

@@ -57,7 +57,8 @@ impl Notes {
 /// The name as text, if it can be written into the database and a log: UTF-8 without control characters.
 pub(super) fn text(name: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(name).ok()?;
-    let clean = if text.is_ascii() { !name.iter().any(u8::is_ascii_control) } else { !text.chars().any(char::is_control) };
+    let clean =
+        if text.is_ascii() { !name.iter().any(u8::is_ascii_control) } else { !text.chars().any(char::is_control) };
     clean.then_some(text)
 }
 

@@ -141,7 +141,9 @@ impl Walk<'_> {
                 Ok(next) => next,
                 Err(Errno::NOENT) if self.any_entry(at.as_fd(), &name)? => return Ok(()),
                 Err(Errno::NOENT) => {
-                    return Err(self.trouble(&name, &format!("it is empty, so that {child} is unknown; is it mounted?")));
+                    return Err(
+                        self.trouble(&name, &format!("it is empty, so that {child} is unknown; is it mounted?"))
+                    );
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     self.notes.say(|| format!("{child} is a file or a link, no directory: not walked"));
@@ -230,7 +232,12 @@ impl Walk<'_> {
             let below = format!("{name}/");
             found.is_some_and(|found| !matches!(&found.files, Files::All(files) if !files.is_empty()))
                 && self.tree.notes.is_empty()
-                && !self.tree.directories.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below))
+                && !self
+                    .tree
+                    .directories
+                    .range(below.clone()..)
+                    .next()
+                    .is_some_and(|(next, _)| next.starts_with(&below))
         };
         for name in hinted.iter().filter(bare) {
             let below = format!("{name}/");

@@ -160,9 +160,24 @@ pub async fn what_was_written_is_known(peer: &dyn Peer) {
 pub async fn a_part_is_what_its_names_say(peer: &dyn Peer) {
     let store = Store::new(peer.place());
     let new = [
-        "pub/epel/9", "pub/epel/9/a", "pub/epel/9-a", "pub/epel/9.1", "pub/epel/90", "pub/epel/90/a", "pub/epel/a_b",
-        "pub/epel/a_b/c", "pub/epel/axb/c", "pub/epel/a%", "pub/epel/a%/c", r"pub/epel/a\", r"pub/epel/a\/c",
-        "pub/epel/A_B/c", "pub/epel/ü", "pub/epel/ü/c", "pub/epel/9/A", "pub/epel/o'brien/c",
+        "pub/epel/9",
+        "pub/epel/9/a",
+        "pub/epel/9-a",
+        "pub/epel/9.1",
+        "pub/epel/90",
+        "pub/epel/90/a",
+        "pub/epel/a_b",
+        "pub/epel/a_b/c",
+        "pub/epel/axb/c",
+        "pub/epel/a%",
+        "pub/epel/a%/c",
+        r"pub/epel/a\",
+        r"pub/epel/a\/c",
+        "pub/epel/A_B/c",
+        "pub/epel/ü",
+        "pub/epel/ü/c",
+        "pub/epel/9/A",
+        "pub/epel/o'brien/c",
     ];
     let rows = Rows { new_directories: new.map(|name| directory(name, 1)).into(), ..Rows::default() };
     store.write(&whole(&store).await, &rows).await.unwrap();
@@ -216,7 +231,8 @@ pub async fn seventeen_thousand_directories_are_one_write(peer: &dyn Peer) {
     let known = whole(&store).await;
     assert_eq!((known.directories.len(), known.details.len()), (17_001, 17_000));
     let changes = names.iter().map(|name| update(&known, name, 4)).collect();
-    let gone_details = known.details.iter().map(|(id, row)| (*id, format!("{}/{}", row.directory, row.filename))).collect();
+    let gone_details =
+        known.details.iter().map(|(id, row)| (*id, format!("{}/{}", row.directory, row.filename))).collect();
     store.write(&known, &Rows { directories: changes, gone_details, ..Rows::default() }).await.unwrap();
     let known = whole(&store).await;
     assert!(known.details.is_empty());
@@ -235,7 +251,10 @@ pub async fn a_row_that_moved_takes_everything_back(peer: &dyn Peer) {
     let mut renamed = update(&known, "pub/epel/9/x86_64", 200);
     renamed.name = "pub/epel/9/another".into();
     for rows in [
-        Rows { directories: vec![update(&known, "pub/epel", 200), update(&known, "pub/epel/9", 200)], ..Rows::default() },
+        Rows {
+            directories: vec![update(&known, "pub/epel", 200), update(&known, "pub/epel/9", 200)],
+            ..Rows::default()
+        },
         Rows { directories: vec![other], ..Rows::default() },
         Rows { directories: vec![renamed], ..Rows::default() },
         Rows { gone_directories: vec![(9_999, "pub/epel/x".into())], ..Rows::default() },
@@ -306,7 +325,8 @@ pub async fn a_directory_that_another_category_took_meanwhile_stays(peer: &dyn P
     let known = whole(&store).await;
     peer.sql("INSERT INTO category_directory (category_id, directory_id) SELECT 2, id FROM directory WHERE name = 'pub/epel/9'");
     let before = counts(peer);
-    let rows = Rows { gone_directories: vec![(known.directories["pub/epel/9"].id, "pub/epel/9".into())], ..Rows::default() };
+    let rows =
+        Rows { gone_directories: vec![(known.directories["pub/epel/9"].id, "pub/epel/9".into())], ..Rows::default() };
     let failure = store.write(&known, &rows).await.unwrap_err();
     assert!(is_retry(&failure), "{failure:?}");
     assert_eq!(counts(peer), before);
@@ -326,18 +346,25 @@ pub async fn repositories_exchange_names_and_prefixes(peer: &dyn Peer) {
     let rows = Rows {
         repositories: vec![
             (nine, repository("pub/epel/8", Some("epel-8"), "9", 1)),
-            (eight, NewRepository { directory: None, ..repository("pub/epel/9/x86_64", Some("epel-9"), "development", 2) }),
+            (
+                eight,
+                NewRepository { directory: None, ..repository("pub/epel/9/x86_64", Some("epel-9"), "development", 2) },
+            ),
         ],
         ..Rows::default()
     };
     store.write(&known, &rows).await.unwrap();
     let known = whole(&store).await;
-    let shown: Vec<_> = known.repositories.iter().map(|row| (row.id, row.name.as_str(), row.directory.as_deref())).collect();
+    let shown: Vec<_> =
+        known.repositories.iter().map(|row| (row.id, row.name.as_str(), row.directory.as_deref())).collect();
     assert_eq!(shown, [(nine, "pub/epel/8", Some("pub/epel/8")), (eight, "pub/epel/9/x86_64", None)]);
     // What one lets go, a new one has in the same write.
     let rows = Rows {
         gone_repositories: vec![(nine, "pub/epel/8".into())],
-        new_repositories: vec![NewRepository { prefix: Some("epel-8".into()), ..repository("pub/epel/8", None, "9", 1) }],
+        new_repositories: vec![NewRepository {
+            prefix: Some("epel-8".into()),
+            ..repository("pub/epel/8", None, "9", 1)
+        }],
         ..Rows::default()
     };
     store.write(&known, &rows).await.unwrap();
@@ -367,7 +394,11 @@ pub async fn old_rows_are_read_as_they_are(peer: &dyn Peer) {
     assert_eq!((&row.sums.md5, &row.sums.sha1, row.size, row.timestamp), (&None, &None, None, None));
     let rows = Rows { directories: vec![update(&known, "pub/epel/9", 7)], ..Rows::default() };
     store.write(&known, &rows).await.unwrap();
-    assert_eq!(whole(&store).await.directories["pub/epel/9"].time, Some(7), "NULL is something that a row can have been");
+    assert_eq!(
+        whole(&store).await.directories["pub/epel/9"].time,
+        Some(7),
+        "NULL is something that a row can have been"
+    );
 }
 
 pub async fn what_a_person_must_mend_is_said(peer: &dyn Peer) {
@@ -389,7 +420,8 @@ pub async fn what_a_person_must_mend_is_said(peer: &dyn Peer) {
     assert!(asked(EPEL).await.contains("no top directory"));
     peer.sql("UPDATE category SET product_id = NULL WHERE id = 1");
     assert!(asked(EPEL).await.contains("has no product"));
-    let gone = store.write(&known, &Rows { new_versions: vec![("11".into(), false)], ..Rows::default() }).await.unwrap_err();
+    let gone =
+        store.write(&known, &Rows { new_versions: vec![("11".into(), false)], ..Rows::default() }).await.unwrap_err();
     assert!(is_retry(&gone) && gone.message().contains("of another product"), "{gone:?}");
     peer.sql("UPDATE category SET product_id = 1, topdir_id = 1 WHERE id = 1; ALTER TABLE directory RENAME COLUMN ctime TO changed");
     let said = asked(EPEL).await;

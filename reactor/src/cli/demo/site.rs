@@ -49,7 +49,8 @@ pub fn write(dir: &Path, address: &str, pki: &DemoPki) -> anyhow::Result<()> {
     for (name, text, mode) in FILES {
         put(dir, name, text.as_bytes(), mode)?;
     }
-    for (name, bytes) in super::git::FILES {
+    let mirrors = super::mirrors::FILES.into_iter().chain(super::pull::FILES);
+    for (name, bytes) in super::git::FILES.into_iter().chain(mirrors) {
         put(dir, name, bytes, 0o644)?;
     }
     let mut accounts = fs::read_to_string(dir.join(ACCOUNTS))?;

@@ -162,7 +162,10 @@ fn what_is_no_list_is_refused_with_its_line() {
     refused("\n");
     refused("[Version]\n2\n[Files]\n[End]\n");
     refused(&format!("[Version]\n2\n[Files]\n1\tf\t1\t{}\n[End]\n", "x".repeat(20_000)));
-    let failure = read(&List { path: PathBuf::from("/nowhere"), base: "pub/epel".to_owned() }, &Asked::whole().ask(Path::new("/")));
+    let failure = read(
+        &List { path: PathBuf::from("/nowhere"), base: "pub/epel".to_owned() },
+        &Asked::whole().ask(Path::new("/")),
+    );
     assert!(is_retry(&failure.unwrap_err()));
 }
 
@@ -173,14 +176,20 @@ fn cut_short_anywhere_it_is_refused() {
     }
 }
 
+/// A file of the golden set, if that is here.
+fn golden(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/mirror-db").join(name);
+    if !path.exists() {
+        eprintln!("{} is not here: not looked at", path.display());
+        return None;
+    }
+    Some(path)
+}
+
 /// The list of the golden tree: 139 directories, 604 files.
 #[test]
 fn the_golden_list_is_whole() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/mirror-db/fullfiletimelist-epel");
-    if !path.exists() {
-        eprintln!("{} is not here: not looked at", path.display());
-        return;
-    }
+    let Some(path) = golden("fullfiletimelist-epel") else { return };
     let list = List { path, base: "pub/epel".to_owned() };
     let tree = read(&list, &Asked::whole().ask(Path::new("/nowhere"))).unwrap();
     let files = tree.directories.values().map(|found| file_names(found).len()).sum::<usize>();
@@ -188,10 +197,29 @@ fn the_golden_list_is_whole() {
     assert_eq!(tree.directories.values().filter(|found| found.has_repodata).count(), 20);
     assert_eq!(tree.sums.len(), 20);
     assert!(tree.sums.values().all(|sums| sums.md5.is_some() && sums.sha512.is_some()));
-    assert!(!found(&tree, "pub/epel/stage/hidden").readable && found(&tree, "pub/epel/empty").readable);
     assert_eq!(found(&tree, "pub/epel/9/Everything/x86_64/iso").read, ["Fedora-EPEL-9-x86_64-CHECKSUM"]);
     assert_eq!(file_names(found(&tree, "pub/epel/größe")), ["naïve file.txt"]);
     assert!(tree.notes.is_empty(), "{:?}", tree.notes);
+}
+
+/// Names, times and `readable` are umdl's, but for what is inside an unreadable directory.
+#[test]
+fn the_golden_list_says_what_umdl_wrote() {
+    let (Some(path), Some(dump)) = (golden("fullfiletimelist-epel"), golden("umdl_python_run2.tsv")) else { return };
+    let list = List { path, base: "pub/epel".to_owned() };
+    let tree = read(&list, &Asked::whole().ask(Path::new("/nowhere"))).unwrap();
+    let line = |name: &str, readable: bool, time: i64| format!("{name} {readable} {time}");
+    let ours: Vec<String> =
+        tree.directories.iter().map(|(name, found)| line(name, found.readable, found.time)).collect();
+    let dump = fs::read_to_string(dump).unwrap();
+    let mut theirs = Vec::new();
+    for row in dump.lines().filter_map(|row| row.strip_prefix("directory\t")) {
+        let columns: Vec<&str> = row.split('\t').collect();
+        let readable = columns[1] == "t" && columns[0] != "pub/epel/stage/hidden";
+        theirs.push(line(columns[0], readable, columns[2].parse().unwrap()));
+    }
+    theirs.sort_by(|one, other| one.split(' ').next().cmp(&other.split(' ').next()));
+    assert_eq!(ours, theirs);
 }
 
 proptest! {

@@ -20,7 +20,10 @@ pub(super) struct Fresh {
 }
 
 /// Since 1970.
-#[allow(clippy::disallowed_methods, reason = "the walk is the edge to the disk; the times that it compares are the disk's")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the walk is the edge to the disk; the times that it compares are the disk's"
+)]
 pub(super) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -91,7 +91,10 @@ fn readable_is_inherited_from_above() {
     let tree = walked(&root, &Asked::below(&["pub/epel/9/x86_64"])).unwrap();
     assert!(!found(&tree, "pub/epel/9/x86_64").readable, "a hint below it knows it too");
     mode(root.path(), "pub/epel/9", 0o751);
-    assert!(found(&walked(&root, &Asked::whole()).unwrap(), "pub/epel/9/iso").readable, "entering is enough, as for umdl");
+    assert!(
+        found(&walked(&root, &Asked::whole()).unwrap(), "pub/epel/9/iso").readable,
+        "entering is enough, as for umdl"
+    );
 }
 
 #[test]
