@@ -93,9 +93,13 @@ fn on_disk(env: &Env, umdl: Option<&Umdl>, kind: &Kind) -> Result<Vec<Row>> {
     let plan = Row::new(BENCH, what("walk, the first plan: processor time"), ours.first_plan.cpu, "s");
     let plan = plan.beside("`find -printf`", find.cpu);
     rows.push(if env.short { plan } else { plan.sane(0.0..=FIND_TIMES) });
-    rows.push(Row::new(BENCH, what("walk, the first plan"), ours.first_plan.wall, "s").beside("`find -printf`", find.wall));
+    rows.push(
+        Row::new(BENCH, what("walk, the first plan"), ours.first_plan.wall, "s").beside("`find -printf`", find.wall),
+    );
     rows.extend(pair(what("walk, nothing changed"), ours.same, walk.map(|all| all.same), SCAN_WALK));
-    rows.extend(ours.whole.map(|used| pair(what("walk, one repository changed"), used, None, "")).into_iter().flatten());
+    rows.extend(
+        ours.whole.map(|used| pair(what("walk, one repository changed"), used, None, "")).into_iter().flatten(),
+    );
 
     let list = tree.write_list(&root)?;
     let database = kind.database(dir.path(), "list", umdl)?;
@@ -106,9 +110,19 @@ fn on_disk(env: &Env, umdl: Option<&Umdl>, kind: &Kind) -> Result<Vec<Row>> {
     let changed = list.and_then(|all| all.changed);
     rows.extend(pair(what("list, first fill"), costs.fill, list.map(|all| all.fill.and(all.second)), SCAN_FILL));
     rows.extend(pair(what("list, nothing changed"), costs.same, list.map(|all| all.same), SCAN_SAME));
-    rows.extend(costs.whole.map(|used| pair(what("list, one repository changed"), used, changed, SCAN_CHANGED)).into_iter().flatten());
-    rows.extend(ours.hinted.map(|used| pair(what("that repository hinted, its directory walked"), used, changed, SCAN_CHANGED)).into_iter().flatten());
-    rows.extend(costs.hinted.map(|used| pair(what("that repository hinted, out of the list"), used, changed, SCAN_CHANGED)).into_iter().flatten());
+    rows.extend(
+        costs
+            .whole
+            .map(|used| pair(what("list, one repository changed"), used, changed, SCAN_CHANGED))
+            .into_iter()
+            .flatten(),
+    );
+    rows.extend(
+        ours.hinted
+            .map(|used| pair(what("that repository hinted, its directory walked"), used, changed, SCAN_CHANGED))
+            .into_iter()
+            .flatten(),
+    );
     if let Some(theirs) = list {
         let (ours, theirs) = (place.database.counts()?, theirs.counts);
         ensure!(ours[..2] == theirs[..2], "directories, repositories, checksums: ours {ours:?}, umdl's {theirs:?}");
@@ -140,7 +154,8 @@ fn pair(what: String, ours: Used, theirs: Option<Used>, note: &str) -> Vec<Row> 
         theirs.into_iter().fold(row, |row, theirs| row.beside("umdl", theirs))
     };
     let server = theirs.map_or_else(String::new, |used| format!(", umdl's {:.2}", used.server));
-    let server = if ours.server > 0.0 { format!("and the server {:.2} s{server}; ", ours.server) } else { String::new() };
+    let server =
+        if ours.server > 0.0 { format!("and the server {:.2} s{server}; ", ours.server) } else { String::new() };
     vec![
         row(": processor time", ours.cpu, theirs.map(|used| used.cpu), "s").note(format!("{server}{note}")),
         row("", ours.wall, theirs.map(|used| used.wall), "s"),

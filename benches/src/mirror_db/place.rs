@@ -152,7 +152,8 @@ impl Database {
     fn schema(&self) -> Result<String> {
         let schema = fs::read_to_string(SCHEMA).context(SCHEMA)?;
         // As the file itself says.
-        let postgres = |text: String| text.replace("id integer PRIMARY KEY", "id serial PRIMARY KEY").replace(" blob", " bytea");
+        let postgres =
+            |text: String| text.replace("id integer PRIMARY KEY", "id serial PRIMARY KEY").replace(" blob", " bytea");
         Ok(if matches!(self, Self::Postgres(..)) { postgres(schema) } else { schema })
     }
 
@@ -246,8 +247,11 @@ impl Place {
         if let Some(tree) = tree {
             let repository = tree.repositories().into_iter().nth(1).context("a tree without repositories")?;
             let hint = json!({ "directories": [format!("{TOP}/{repository}")] });
-            let times = env.size(TIMES, 2);
-            hinted = Some(self.changed(&mut handler, tree, &repository, &hint, times)?);
+            // Without a message a hint is always a walk; the lists' times are others than the disk's.
+            if self.list.is_none() {
+                let times = env.size(TIMES, 2);
+                hinted = Some(self.changed(&mut handler, tree, &repository, &hint, times)?);
+            }
             whole = Some(self.changed(&mut handler, tree, &repository, &everything, env.size(WHOLE_TIMES, 1))?);
             let found = handler.ask("plan", &everything, None)?;
             ensure!(found.is_empty(), "a plan after all changes finds {:?}", found.first());
@@ -256,7 +260,14 @@ impl Place {
     }
 
     /// A repository gets new content, and the handler is told; so many times.
-    fn changed(&self, handler: &mut Handler<'_>, tree: &mut Tree, repository: &str, with: &Value, times: usize) -> Result<Used> {
+    fn changed(
+        &self,
+        handler: &mut Handler<'_>,
+        tree: &mut Tree,
+        repository: &str,
+        with: &Value,
+        times: usize,
+    ) -> Result<Used> {
         let mut wall = 0.0;
         let ((), all) = cost_with(&self.database.server(), || {
             (0..times).try_for_each(|_| {

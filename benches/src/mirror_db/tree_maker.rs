@@ -106,7 +106,8 @@ impl Tree {
         let mut all = vec![empty(repository.to_owned()), empty(format!("{repository}/Packages"))];
         for (at, letter) in LETTERS.chars().take(self.letters).enumerate() {
             let mut directory = empty(format!("{repository}/Packages/{letter}"));
-            directory.files = (0..self.packages).map(|n| package(&directory.name, &format!("{letter}pkg{n}"))).collect();
+            directory.files =
+                (0..self.packages).map(|n| package(&directory.name, &format!("{letter}pkg{n}"))).collect();
             if at == 0 && round > 0 {
                 later(&mut directory, round);
                 let mut new = package(&directory.name, &format!("{letter}new{round}"));
@@ -247,7 +248,9 @@ fn metadata(repository: &str, round: u32) -> Directory {
     let mut directory = Directory { time: time(&name), name, files: Vec::new() };
     later(&mut directory, round);
     let time = directory.time;
-    let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\n".to_owned();
+    let mut xml =
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\n"
+            .to_owned();
     for kind in METADATA {
         let file = format!("{:016x}-{kind}.xml.zst", hash(&format!("{repository} {kind} {round}")));
         // Writing to a String can't fail.

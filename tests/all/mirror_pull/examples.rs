@@ -22,7 +22,8 @@ fn both_examples_pass_their_own_rule_tests() {
 #[test]
 fn both_examples_pass_the_check_with_addresses_and_directories_that_are_there() {
     let net = Net::new("check");
-    for (name, tier, from) in [(T1A, 1, net.master.url()), ("t2a.example.org", 2, "rsync://127.0.0.1:9/pub".to_owned())] {
+    for (name, tier, from) in [(T1A, 1, net.master.url()), ("t2a.example.org", 2, "rsync://127.0.0.1:9/pub".to_owned())]
+    {
         let mirror = net.mirror(name, tier);
         net.write_rules(&mirror, &from, T1A, Wish::default());
         let (code, said) = mirror.reactor(&["check", "rules.yaml"]);

@@ -39,7 +39,9 @@ fn a_signed_message_that_leads_out_of_the_tree_fails_and_touches_nothing() {
         net.publish(MASTER, "mirror.master.synced", &json!({"directories": ["fedora/updates", path], "serial": n}));
         net.publish(MASTER, "mirror.master.unsynced", &json!({"directories": [path], "serial": n}));
     }
-    t1a.until("all of them fail", || t1a.rows().iter().filter(|row| row["state"] == "failed").count() == 2 * astray.len());
+    t1a.until("all of them fail", || {
+        t1a.rows().iter().filter(|row| row["state"] == "failed").count() == 2 * astray.len()
+    });
     assert_eq!((net.master.connections(), net.master.sent().len()), (asked, sent), "the master was not even asked");
     assert_eq!(files(&t1a.rsyncd.tree), before);
     assert_eq!(names_in(&t1a.dir), around);

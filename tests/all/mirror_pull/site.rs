@@ -217,8 +217,11 @@ impl Net {
         replace("org.example.prod", &self.prefix);
         fs::write(mirror.dir.join("rules.yaml"), text).expect("its rules");
         let met = mirror.dir.join("met");
-        fs::write(&met, "#!/bin/sh\n[ \"$1\" != describe ] || echo '{\"describe\":{\"reactor\":1,\"name\":\"met\"}}'\n")
-            .expect("a handler");
+        fs::write(
+            &met,
+            "#!/bin/sh\n[ \"$1\" != describe ] || echo '{\"describe\":{\"reactor\":1,\"name\":\"met\"}}'\n",
+        )
+        .expect("a handler");
         fs::set_permissions(met, fs::Permissions::from_mode(0o755)).expect("a mode");
     }
 

@@ -157,7 +157,8 @@ fn a_master_whose_disk_is_not_mounted_empties_no_mirror() {
     net.synced(&[], 2);
     let (code, said) = t1a.reactor(&["reconcile", "mirror", "rules.yaml"]);
     assert_eq!(code, 1, "it differs, or that can't be known: {said}");
-    let settled = |row: &serde_json::Value| row["state"] == "held" || row["state"] == "failed" || !row["reason"].is_null();
+    let settled =
+        |row: &serde_json::Value| row["state"] == "held" || row["state"] == "failed" || !row["reason"].is_null();
     t1a.until("both wait for a person, or for the master", || {
         let rows: Vec<_> = t1a.rows().into_iter().filter(|row| row["rule"] == DONE).collect();
         rows.len() == 2 && rows.iter().all(settled)
