@@ -81,10 +81,10 @@ impl MirrorPull {
     fn plan_hold(&self, asked: &Asked) -> Result<Plan, Failure> {
         let mut plan = Plan { changes: Vec::new(), notes: asked.notes.clone() };
         for piece in &asked.pieces {
-            let new = Hold::new(&asked.config, asked.held_by(), (self.clock)());
+            let new = Hold::new(&asked.config, asked.held_by(), asked.serial, (self.clock)());
             let old = hold::held(&asked.config, &piece.part)?;
             let over = Pulled::read(&asked.config, &piece.part)?.is_over(new.sent, asked.serial);
-            let known = old.as_ref().is_some_and(|old| old.sent >= new.sent || asked.held_by().is_none());
+            let known = old.as_ref().is_some_and(|old| !new.is_after(old.sent, old.serial) || asked.held_by().is_none());
             if over {
                 let text =
                     format!("{}: what this holds for is over already, it is not held", paths::shown(&piece.part));
@@ -109,7 +109,7 @@ impl MirrorPull {
         let mut free = Vec::new();
         for piece in &asked.pieces {
             let shown = paths::shown(&piece.part);
-            match hold::gate(config, &piece.part, &asked.messages, (self.clock)())? {
+            match hold::gate(config, &piece.part, &asked.messages, asked.serial, (self.clock)())? {
                 Gate::Free => {}
                 Gate::Released(hold) => plan.changes.push(released(&piece.part, &hold)),
                 Gate::Lapsed(hold) => {
@@ -170,7 +170,7 @@ impl MirrorPull {
             let part = piece.part.as_str();
             let Some(changes) = parts.remove(part) else { continue };
             let _lock = Lock::take(config, part)?;
-            match hold::gate(config, part, &asked.messages, (self.clock)())? {
+            match hold::gate(config, part, &asked.messages, asked.serial, (self.clock)())? {
                 Gate::Free => {}
                 Gate::Released(hold) | Gate::Lapsed(hold) => hold::release(config, part, &hold)?,
                 Gate::Held(hold) => {
@@ -260,7 +260,7 @@ impl Handler for MirrorPull {
         }
         for change in changes {
             let part = change.more.get("in").and_then(Value::as_str).unwrap_or_default();
-            let new = Hold::new(&asked.config, asked.held_by(), (self.clock)());
+            let new = Hold::new(&asked.config, asked.held_by(), asked.serial, (self.clock)());
             hold::set(&asked.config, part, &new)?;
             done.change(change);
         }

@@ -26,6 +26,9 @@ pub struct Hold {
     pub message: Option<String>,
     /// When it was sent.
     pub sent: Timestamp,
+    /// The serial that it named.
+    #[serde(default)]
+    pub serial: Option<i64>,
     /// When the hold began.
     pub since: Timestamp,
     /// When it lapses.
@@ -35,15 +38,26 @@ pub struct Hold {
 impl Hold {
     /// The hold that a message (none: a person) asks for.
     #[must_use]
-    pub fn new(config: &Config, message: Option<&Said>, now: Timestamp) -> Self {
+    pub fn new(config: &Config, message: Option<&Said>, serial: Option<i64>, now: Timestamp) -> Self {
         let sent = message.map_or(now, |message| message.sent.min(now));
         let length = SignedDuration::try_from(config.hold).unwrap_or(SignedDuration::MAX);
         Self {
             by: message.map(|message| message.signer.clone()),
             message: message.map(|message| message.id.clone()),
             sent,
+            serial,
             since: sent,
             until: sent.checked_add(length).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// Whether what was said then, with this serial, came before this hold. Messages tell the time in whole seconds, so where both
+    /// have a serial that counts.
+    #[must_use]
+    pub fn is_after(&self, sent: Timestamp, serial: Option<i64>) -> bool {
+        match (self.serial, serial) {
+            (Some(ours), Some(serial)) if ours != serial => ours > serial,
+            _ => self.sent > sent,
         }
     }
 
@@ -105,13 +119,19 @@ pub enum Gate {
     Held(Hold),
 }
 
-/// Whether a part may be pulled because of these messages (none: by schedule).
+/// Whether a part may be pulled because of these messages (none: by schedule), which name this serial.
 ///
 /// # Errors
 /// Retry: the state can't be read.
-pub fn gate(config: &Config, part: &str, messages: &[Said], now: Timestamp) -> Result<Gate, Failure> {
+pub fn gate(
+    config: &Config,
+    part: &str,
+    messages: &[Said],
+    serial: Option<i64>,
+    now: Timestamp,
+) -> Result<Gate, Failure> {
     let Some(hold) = read_json::<Hold>(&file(config, part))? else { return Ok(Gate::Free) };
-    let over = messages.iter().any(|message| message.over && message.sent >= hold.sent);
+    let over = messages.iter().any(|message| message.over && !hold.is_after(message.sent, serial));
     Ok(match () {
         () if over => Gate::Released(hold),
         () if now >= hold.until => Gate::Lapsed(hold),
