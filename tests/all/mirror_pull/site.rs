@@ -281,17 +281,17 @@ impl Mirror {
 
     /// Its reactions, the newest first; without those that only said that it listens.
     pub fn rows(&self) -> Vec<Value> {
-        self.list(&[]).into_iter().filter(|row| row["rule"] != "met").collect()
+        self.list(&["--at-most", "0"]).into_iter().filter(|row| row["rule"] != "met").collect()
     }
 
     fn list(&self, more: &[&str]) -> Vec<Value> {
-        let output = reactor_output(&self.dir, &[&["list", "--at-most", "0", "--format", "json"], more].concat());
+        let output = reactor_output(&self.dir, &[&["list", "--format", "json"], more].concat());
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     fn times_met(&self) -> usize {
-        self.list(&["--rule", "met"]).len()
+        self.list(&["--at-most", "0", "--rule", "met"]).len()
     }
 
     /// The messages that it refused.
