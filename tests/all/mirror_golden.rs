@@ -233,6 +233,7 @@ fn the_first_run_writes_what_umdl_writes_in_two() {
     drop(daemon);
 }
 
+#[allow(clippy::disallowed_methods, reason = "a test's own clock: what a change on a master is stamped with")]
 #[test]
 fn one_new_package_new_metadata_and_one_new_directory_are_six_rows() {
     let Some(site) = site("mirror-golden-change", true) else { return };
