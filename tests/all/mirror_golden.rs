@@ -4,6 +4,7 @@
 mod tables;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -171,17 +172,19 @@ rules:
         self.dir().join("mirror/pub/epel")
     }
 
-    /// What happens on a master: one package, new metadata, one directory; and the list of it.
-    fn change(&self, now: i64) {
+    /// What happens on a master: one package, new metadata, one directory; and the list of it. When that was.
+    fn change(&self) -> i64 {
         let repository = self.top().join(CHANGED);
         fs::write(repository.join("Packages/a/anew-1-1.el.x86_64.rpm"), "new").expect("a package");
         fs::create_dir(repository.join("images")).expect("a directory");
+        let now = fs::metadata(repository.join("images")).expect("the directory").mtime();
         let repomd = repository.join("repodata/repomd.xml");
         let old = fs::read_to_string(&repomd).expect("repomd.xml");
         fs::write(&repomd, old.replace("<timestamp>1700000002<", &format!("<timestamp>{now}<"))).expect("repomd.xml");
         assert_ne!(fs::read_to_string(&repomd).expect("repomd.xml"), old);
         let list = self.dir().join(LIST);
         fs::write(&list, changed_list(&fs::read_to_string(&list).expect("the list"), &repomd, now)).expect("the list");
+        now
     }
 }
 
@@ -286,8 +289,7 @@ fn one_new_package_new_metadata_and_one_new_directory_are_six_rows() {
     let _daemon = site.filled();
     let before = site.rows();
     assert_eq!(counts(&before), [139, 139, 3, 20, 21]);
-    let now = jiff::Timestamp::now().as_second();
-    site.change(now);
+    let now = site.change();
     let output = site.mend();
     assert!(output.status.success(), "{}{}", said(&output), site.scratch.log());
     let after = site.rows();
