@@ -4,17 +4,19 @@
 mod tables;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
 use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
+use reactor_tests::postgres::Postgres;
 use reactor_tests::process::command;
 use reactor_tests::{Scratch, wait_until};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use tables::{counts, dump, without};
+use tables::{counts, dump, dump_postgres, without};
 
 const LONG: Duration = Duration::from_secs(60);
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/golden/mirror-db");
@@ -34,6 +36,8 @@ const DIFFERENCES: [(&str, usize, Option<&str>, &str); 2] = [
 
 /// A tree, its list, a database and the rules for them.
 struct Site {
+    /// Else it is a file of SQLite.
+    server: Option<Postgres>,
     scratch: Scratch,
 }
 
@@ -50,9 +54,38 @@ fn rows(file: &str) -> Option<Vec<String>> {
     Some(golden(file)?.lines().map(str::to_owned).collect())
 }
 
-/// `None` where the golden files are not here.
+/// `None` where the golden files are not here. On SQLite.
 fn site(name: &str, list: bool) -> Option<Site> {
     let (schema, seed) = (golden("mm2_schema_sqlite.sql")?, golden("seed.sql")?);
+    let site = Site { server: None, scratch: tree(name, list)? };
+    let database = Connection::open(site.dir().join("mirrors.db")).expect("a database");
+    database.execute_batch(&schema).expect("the schema");
+    // What an empty list of files looks like in the column, as umdl left it before the golden runs.
+    database.execute_batch(&seed.replace("FILESNULL", "X'5B5D'")).expect("the first rows");
+    site.write_rules(list, 1000, 20);
+    Some(site)
+}
+
+/// The same on PostgreSQL, with the list.
+fn site_on_postgres(name: &str) -> Option<Site> {
+    let (schema, seed) = (golden("mm2_schema_postgresql.sql")?, golden("seed.sql")?);
+    let scratch = tree(name, true)?;
+    let server = Postgres::start(scratch.path(), "");
+    server.sql("postgres", "create database mm");
+    server.sql("mm", &schema);
+    server.sql("mm", &seed.replace("FILESNULL", "'\\x5b5d'"));
+    // The seed says its ids itself.
+    for table in ["arch", "product", "directory", "category", "version"] {
+        server.sql("mm", &format!("select setval(pg_get_serial_sequence('public.{table}', 'id'), 100)"));
+    }
+    let site = Site { server: Some(server), scratch };
+    site.write_rules(true, 1000, 20);
+    Some(site)
+}
+
+/// The golden tree.
+fn tree(name: &str, list: bool) -> Option<Scratch> {
+    let text = golden("fullfiletimelist-epel")?;
     let scratch = Scratch::new(name);
     let dir = scratch.path();
     let made =
@@ -60,15 +93,9 @@ fn site(name: &str, list: bool) -> Option<Site> {
     let made = made.expect("python3");
     assert!(made.status.success(), "mktree.py: {}", String::from_utf8_lossy(&made.stderr));
     if list {
-        fs::write(dir.join(LIST), golden("fullfiletimelist-epel")?).expect("the list");
+        fs::write(dir.join(LIST), text).expect("the list");
     }
-    let database = Connection::open(dir.join("mirrors.db")).expect("a database");
-    database.execute_batch(&schema).expect("the schema");
-    // What an empty list of files looks like in the column, as umdl left it before the golden runs.
-    database.execute_batch(&seed.replace("FILESNULL", "X'5B5D'")).expect("the first rows");
-    let site = Site { scratch };
-    site.write_rules(list, 1000, 20);
-    Some(site)
+    Some(scratch)
 }
 
 impl Site {
@@ -78,13 +105,20 @@ impl Site {
 
     fn write_rules(&self, list: bool, changes: usize, deletes: usize) {
         let list = if list { format!(", list: ./{LIST}") } else { String::new() };
+        let database = self.server.as_ref().map_or_else(
+            || "{ sqlite: ./mirrors.db }".to_owned(),
+            |server| {
+                let host = server.socket().display();
+                format!("{{ postgresql: {{ host: {host}, port: {}, name: mm, user: postgres }} }}", server.port())
+            },
+        );
         let rules = format!(
             "version: 1
 bus: {{ b: {{ fedmsg: ['tcp://127.0.0.1:9'] }} }}
 handlers:
   mirrors:
     use: mirror-db
-    database: {{ sqlite: ./mirrors.db }}
+    database: {database}
     root: ./mirror
     categories: {{ Fedora EPEL: {{ path: pub/epel{list} }} }}
     prefixes:
@@ -124,7 +158,10 @@ rules:
     }
 
     fn rows(&self) -> Vec<String> {
-        dump(&self.dir().join("mirrors.db"))
+        match &self.server {
+            Some(server) => dump_postgres(server, "mm"),
+            None => dump(&self.dir().join("mirrors.db")),
+        }
     }
 
     fn mend(&self) -> Output {
@@ -135,17 +172,19 @@ rules:
         self.dir().join("mirror/pub/epel")
     }
 
-    /// What happens on a master: one package, new metadata, one directory; and the list of it.
-    fn change(&self, now: i64) {
+    /// What happens on a master: one package, new metadata, one directory; and the list of it. When that was.
+    fn change(&self) -> i64 {
         let repository = self.top().join(CHANGED);
         fs::write(repository.join("Packages/a/anew-1-1.el.x86_64.rpm"), "new").expect("a package");
         fs::create_dir(repository.join("images")).expect("a directory");
+        let now = fs::metadata(repository.join("images")).expect("the directory").mtime();
         let repomd = repository.join("repodata/repomd.xml");
         let old = fs::read_to_string(&repomd).expect("repomd.xml");
         fs::write(&repomd, old.replace("<timestamp>1700000002<", &format!("<timestamp>{now}<"))).expect("repomd.xml");
         assert_ne!(fs::read_to_string(&repomd).expect("repomd.xml"), old);
         let list = self.dir().join(LIST);
         fs::write(&list, changed_list(&fs::read_to_string(&list).expect("the list"), &repomd, now)).expect("the list");
+        now
     }
 }
 
@@ -213,8 +252,19 @@ fn expected(umdl: &[String]) -> Vec<String> {
 #[test]
 fn the_first_run_writes_what_umdl_writes_in_two() {
     let (Some(umdl), Some(site)) = (rows("umdl_python_run2.tsv"), site("mirror-golden", true)) else { return };
+    writes_what_umdl_writes(&site, &umdl);
+}
+
+#[test]
+fn the_first_run_on_postgresql_writes_what_umdl_writes_in_two() {
+    let Some(umdl) = rows("umdl_python_run2.tsv") else { return };
+    let Some(site) = site_on_postgres("mirror-golden-postgres") else { return };
+    writes_what_umdl_writes(&site, &umdl);
+}
+
+fn writes_what_umdl_writes(site: &Site, umdl: &[String]) {
     let daemon = site.filled();
-    let (ours, expected) = (site.rows(), expected(&umdl));
+    let (ours, expected) = (site.rows(), expected(umdl));
     assert_eq!(without(&ours, &expected), [""; 0], "rows that umdl has not");
     assert_eq!(without(&expected, &ours), [""; 0], "rows that only umdl has");
     assert_eq!(ours.len(), expected.len());
@@ -240,8 +290,7 @@ fn one_new_package_new_metadata_and_one_new_directory_are_six_rows() {
     let _daemon = site.filled();
     let before = site.rows();
     assert_eq!(counts(&before), [139, 139, 3, 20, 21]);
-    let now = jiff::Timestamp::now().as_second();
-    site.change(now);
+    let now = site.change();
     let output = site.mend();
     assert!(output.status.success(), "{}{}", said(&output), site.scratch.log());
     let after = site.rows();

@@ -249,7 +249,7 @@ impl Place {
             let hint = json!({ "directories": [format!("{TOP}/{repository}")] });
             // Without a message a hint is always a walk; the lists' times are others than the disk's.
             if self.list.is_none() {
-                let times = env.size(TIMES, 2);
+                let times = env.size(TIMES, 1);
                 hinted = Some(self.changed(&mut handler, tree, &repository, &hint, times)?);
             }
             whole = Some(self.changed(&mut handler, tree, &repository, &everything, env.size(WHOLE_TIMES, 1))?);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use reactor_tests::postgres::Postgres;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
@@ -46,6 +47,20 @@ pub fn dump(database: &Path) -> Vec<String> {
             Ok(format!("{table}\t{}", (0..columns).map(word).collect::<Result<Vec<_>, _>>()?.join("\t")))
         });
         rows.expect(sql).collect::<Result<Vec<_>, _>>().expect(sql)
+    };
+    TABLES.into_iter().flat_map(rows).collect()
+}
+
+/// The same of a database on a server.
+pub fn dump_postgres(server: &Postgres, database: &str) -> Vec<String> {
+    let rows = |(table, sql, _): (&str, &str, &[usize])| {
+        // Texts are bytes there; true and false are shown as here.
+        let sql = sql.replace(" files from", " convert_from(files, 'UTF8') from");
+        let mut psql = server.psql(database);
+        let output = psql.args(["-F", "\t", "-P", "null=\\N", "-c", &sql]).output().expect("psql");
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.lines().map(|line| format!("{table}\t{line}")).collect::<Vec<_>>()
     };
     TABLES.into_iter().flat_map(rows).collect()
 }
