@@ -123,13 +123,6 @@ fn on_disk(env: &Env, umdl: Option<&Umdl>, kind: &Kind) -> Result<Vec<Row>> {
             .into_iter()
             .flatten(),
     );
-    rows.extend(
-        costs
-            .hinted
-            .map(|used| pair(what("that repository hinted, out of the list"), used, changed, SCAN_CHANGED))
-            .into_iter()
-            .flatten(),
-    );
     if let Some(theirs) = list {
         let (ours, theirs) = (place.database.counts()?, theirs.counts);
         ensure!(ours[..2] == theirs[..2], "directories, repositories, checksums: ours {ours:?}, umdl's {theirs:?}");

@@ -247,8 +247,11 @@ impl Place {
         if let Some(tree) = tree {
             let repository = tree.repositories().into_iter().nth(1).context("a tree without repositories")?;
             let hint = json!({ "directories": [format!("{TOP}/{repository}")] });
-            let times = env.size(TIMES, 2);
-            hinted = Some(self.changed(&mut handler, tree, &repository, &hint, times)?);
+            // Without a message a hint is always a walk; the lists' times are others than the disk's.
+            if self.list.is_none() {
+                let times = env.size(TIMES, 2);
+                hinted = Some(self.changed(&mut handler, tree, &repository, &hint, times)?);
+            }
             whole = Some(self.changed(&mut handler, tree, &repository, &everything, env.size(WHOLE_TIMES, 1))?);
             let found = handler.ask("plan", &everything, None)?;
             ensure!(found.is_empty(), "a plan after all changes finds {:?}", found.first());

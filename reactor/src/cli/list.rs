@@ -25,7 +25,7 @@ pub struct ListArgs {
     /// Only of this rule
     #[arg(long)]
     pub rule: Option<String>,
-    /// At most this many, the newest first
+    /// At most this many, the newest first; 0: all
     #[arg(short = 'n', long, default_value_t = 50)]
     pub at_most: usize,
     /// The refused messages instead of reactions

@@ -208,7 +208,7 @@ fn settings(tx: &Connection, prefix: &str) -> Result<Vec<(String, String)>, Faul
 fn refused(tx: &Connection, at_most: usize) -> Result<Vec<RefusedRow>, Fault> {
     let mut statement =
         tx.prepare_cached("SELECT at, bus, topic, reason, body, times FROM refused ORDER BY n DESC LIMIT ?1")?;
-    let mut rows = statement.query([i64::try_from(at_most).unwrap_or(i64::MAX)])?;
+    let mut rows = statement.query([limit(at_most)])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let times: i64 = row.get(5)?;
