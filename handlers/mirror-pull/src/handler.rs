@@ -84,7 +84,8 @@ impl MirrorPull {
             let new = Hold::new(&asked.config, asked.held_by(), asked.serial, (self.clock)());
             let old = hold::held(&asked.config, &piece.part)?;
             let over = Pulled::read(&asked.config, &piece.part)?.is_over(new.sent, asked.serial);
-            let known = old.as_ref().is_some_and(|old| !new.is_after(old.sent, old.serial) || asked.held_by().is_none());
+            let known =
+                old.as_ref().is_some_and(|old| !new.is_after(old.sent, old.serial) || asked.held_by().is_none());
             if over {
                 let text =
                     format!("{}: what this holds for is over already, it is not held", paths::shown(&piece.part));

@@ -51,15 +51,20 @@ impl Hold {
         }
     }
 
-    /// Whether a message that says that an update is over, with this serial, speaks of what this holds for. Messages of one
-    /// second may come in any order, so serials count before times where both have one.
+    /// Whether what was sent then, with this serial, came before this hold. Messages of one second may come in any order, so
+    /// serials count before times where both have one.
+    #[must_use]
+    pub fn is_after(&self, sent: Timestamp, serial: Option<i64>) -> bool {
+        match (self.serial, serial) {
+            (Some(held), Some(said)) if held != said => held > said,
+            _ => self.sent > sent,
+        }
+    }
+
+    /// Whether a message that says that an update is over, with this serial, speaks of what this holds for.
     #[must_use]
     pub fn is_ended_by(&self, message: &Said, serial: Option<i64>) -> bool {
-        message.over
-            && match (self.serial, serial) {
-                (Some(held), Some(said)) if held != said => said > held,
-                _ => message.sent >= self.sent,
-            }
+        message.over && !self.is_after(message.sent, serial)
     }
 
     /// In words.
