@@ -59,7 +59,7 @@ impl Rsyncd {
         let whom = if refuse { "hosts deny = *\n" } else { "" };
         let who = if geteuid().is_root() { "uid = 0\ngid = 0\n" } else { "" };
         let text = format!(
-            "address = 127.0.0.1\nport = {port}\nuse chroot = no\nreverse lookup = no\nlog file = {dir}/log\n\
+            "address = 127.0.0.1\nport = {port}\nuse chroot = no\nsocket options = TCP_NODELAY\nreverse lookup = no\nlog file = {dir}/log\n\
              transfer logging = yes\nlog format = FILE %o %m %l %f\n[{MODULE}]\npath = {tree}\nread only = yes\n\
              pre-xfer exec = /bin/sh {dir}/gate\n{who}{whom}",
             port = self.port,

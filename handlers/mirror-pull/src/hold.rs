@@ -26,7 +26,7 @@ pub struct Hold {
     pub message: Option<String>,
     /// When it was sent.
     pub sent: Timestamp,
-    /// The serial that it named.
+    /// The upstream's number of the state that it is about to leave, if it said one.
     #[serde(default)]
     pub serial: Option<i64>,
     /// When the hold began.
@@ -51,14 +51,20 @@ impl Hold {
         }
     }
 
-    /// Whether what was said then, with this serial, came before this hold. Messages tell the time in whole seconds, so where both
-    /// have a serial that counts.
+    /// Whether what was sent then, with this serial, came before this hold. Messages of one second may come in any order, so
+    /// serials count before times where both have one.
     #[must_use]
     pub fn is_after(&self, sent: Timestamp, serial: Option<i64>) -> bool {
         match (self.serial, serial) {
-            (Some(ours), Some(serial)) if ours != serial => ours > serial,
+            (Some(held), Some(said)) if held != said => held > said,
             _ => self.sent > sent,
         }
+    }
+
+    /// Whether a message that says that an update is over, with this serial, speaks of what this holds for.
+    #[must_use]
+    pub fn is_ended_by(&self, message: &Said, serial: Option<i64>) -> bool {
+        message.over && !self.is_after(message.sent, serial)
     }
 
     /// In words.
@@ -119,7 +125,7 @@ pub enum Gate {
     Held(Hold),
 }
 
-/// Whether a part may be pulled because of these messages (none: by schedule), which name this serial.
+/// Whether a part may be pulled because of these messages with this serial (none: by schedule).
 ///
 /// # Errors
 /// Retry: the state can't be read.
@@ -131,7 +137,7 @@ pub fn gate(
     now: Timestamp,
 ) -> Result<Gate, Failure> {
     let Some(hold) = read_json::<Hold>(&file(config, part))? else { return Ok(Gate::Free) };
-    let over = messages.iter().any(|message| message.over && !hold.is_after(message.sent, serial));
+    let over = messages.iter().any(|message| hold.is_ended_by(message, serial));
     Ok(match () {
         () if over => Gate::Released(hold),
         () if now >= hold.until => Gate::Lapsed(hold),

@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use reactor::trust::demo_pki::DemoCa;
+use reactor::trust::demo_pki::{DemoCa, DemoPki};
 use reactor_tests::daemon::{Daemon, reactor_output};
 use reactor_tests::peers::{Peer, PythonPeers};
 use reactor_tests::pki::now;
@@ -59,14 +59,12 @@ impl Hub {
         let relay = Mutex::new(PythonPeers::find().relay(scratch.path(), inbound, outbound));
         let hub = Self { scratch, _relay: relay, inbound, outbound };
         fs::create_dir(hub.pki()).expect("a directory");
-        let mut ca = DemoCa::new(now()).expect("a CA");
-        [MASTER, T1A, T1B].iter().for_each(|name| hub.certificate(&mut ca, name, name));
-        hub.certificate(&mut DemoCa::new(now()).expect("another CA"), MASTER, STRANGER);
+        certificates().iter().for_each(|(file, pki)| hub.certificate(file, pki));
         hub
     }
 
-    fn certificate(&self, ca: &mut DemoCa, name: &str, file: &str) {
-        let pki = ca.issue(name).expect("a certificate");
+    /// Writes the files of one of them.
+    fn certificate(&self, file: &str, pki: &DemoPki) {
         let put = |file: &str, text: &str| fs::write(self.pki().join(file), text).expect("a file");
         put(&format!("{file}.crt"), &pki.cert_pem);
         put(&format!("{file}.key"), &pki.key_pem);
@@ -80,6 +78,16 @@ impl Hub {
     fn pki(&self) -> PathBuf {
         self.scratch.path().join("pki")
     }
+}
+
+/// Who can sign, by the names of their files. All tests of a run share the keys: making them takes seconds.
+fn certificates() -> &'static [(&'static str, DemoPki)] {
+    static SHARED: OnceLock<Vec<(&str, DemoPki)>> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let (mut ca, mut other) = (DemoCa::new(now()).expect("a CA"), DemoCa::new(now()).expect("another CA"));
+        let ours = [MASTER, T1A, T1B].map(|name| (name, ca.issue(name).expect("a certificate")));
+        ours.into_iter().chain([(STRANGER, other.issue(MASTER).expect("a certificate"))]).collect()
+    })
 }
 
 /// What a test wants otherwise than the example has it.
