@@ -64,7 +64,7 @@ pub(crate) fn change(target: &str) -> Change {
     let more = Map::from_iter([("own".to_owned(), json!([1, "x"]))]);
     let (before, after) = (Some(json!("old")), Some(json!({"keys": ["new"]})));
     let hold = Some("a person must look".to_owned());
-    Change { action: Action::Update, target: target.into(), before, after, secret: false, hold, more }
+    Change { action: Action::Update, target: target.into(), before, after, secret: false, hold, count: Some(3), more }
 }
 
 /// A message, and a reaction to it in `state` since `updated`.
