@@ -95,6 +95,7 @@ fn a_program_that_is_missing_for_a_moment_costs_no_reaction() {
 fn who_asks_nonsense_or_nothing_keeps_nobody_else_from_an_answer() {
     let stage = Stage::new("asked", plain, "");
     let socket = stage.dir().join("state/control.sock");
+    wait_until("it can be asked", SOON, || stage.say_to_daemon(&["status"]).0);
     assert_eq!(fs::metadata(&socket).expect("a socket").permissions().mode() & 0o777, 0o600);
     let idle: Vec<UnixStream> = (0..200).map(|_| UnixStream::connect(&socket).expect("connected")).collect();
     for nonsense in [b"nonsense\n".as_slice(), b"\xff\xfe\n", &[b'x'; 100_000]] {

@@ -104,8 +104,12 @@ pub(super) fn rc(it: &Gitolite) -> String {
 pub(super) fn install_hooks(it: &Gitolite) {
     let hooks = it.repository("gitolite-admin").join("hooks");
     for (hook, gate) in [("pre-receive", Gate::Taken), ("post-receive", Gate::Moved)] {
-        let script =
-            format!("#!/bin/sh\ncat >/dev/null\nexec {}/local/triggers/gate {}\n", it.dir.display(), gate.name());
+        // A mark's push (refs/reactor/…) may still be here when its ref has moved.
+        let script = format!(
+            "#!/bin/sh\ngrep ' refs/heads/' >/dev/null || exit 0\nexec {}/local/triggers/gate {}\n",
+            it.dir.display(),
+            gate.name()
+        );
         write_script(&hooks.join(hook), &script);
     }
 }
