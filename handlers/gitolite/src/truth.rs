@@ -13,11 +13,8 @@
 pub mod command;
 mod document;
 mod entry;
-mod http;
 pub mod pagure;
 pub mod pkgdb;
-#[cfg(test)]
-mod stub;
 pub mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};

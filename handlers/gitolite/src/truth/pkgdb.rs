@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use forge::server::{Server, found, is_json, said};
 use handler_api::Failure;
 use handler_api::words::{Words, is_name, quoted};
 use serde::Deserialize;
@@ -21,7 +22,6 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::entry::{Entry, Name, Names, Place, repo_name};
-use super::http::{Server, found, is_json, said};
 use super::{All, Notes, REPOS_MAX, Repo};
 use crate::names::RepoName;
 
