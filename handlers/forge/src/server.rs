@@ -46,6 +46,12 @@ impl Server {
         Ok(Self { what: word, base, curl: Curl { ca: ca.map(Into::into), timeout, kerberos: Kerberos::No } })
     }
 
+    /// The same way of asking, at another URL (one that [`check_url`] has passed).
+    #[must_use]
+    pub fn elsewhere(&self, base: &str) -> Self {
+        Self { what: self.what, base: base.to_owned(), curl: self.curl.clone() }
+    }
+
     /// Asks for all of `paths` (each from its slash on, percent-encoded; at most [`accounts::curl::REQUESTS_MAX`]) in one run, and
     /// answers in their order.
     ///

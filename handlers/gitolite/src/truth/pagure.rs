@@ -12,13 +12,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use forge::document::Name;
+use forge::notes::Notes;
 use forge::pagure::{Address, Listing, Pagure as Site, Project, Users};
 use handler_api::Failure;
 use handler_api::words::{Words, is_name, quoted};
 use serde_json::Value;
 
-use super::entry::{Entry, Name, Names, Place, repo_name};
-use super::{All, Notes, Repo};
+use super::entry::{Entry, Names, Place, repo_name};
+use super::{All, Repo};
 use crate::names::{BranchName, RepoName};
 
 /// Most namespaces.
