@@ -7,6 +7,8 @@
 //!   is never done twice; what it did is then read back, for the hub may answer `None` or `RetryError` to both a done and a failed one.
 //! * `multiCall` succeeds in part: every element is judged by itself.
 
+mod xml;
+
 use handler_api::Failure;
 
 use crate::names::{PackageName, TagName, UserName};
