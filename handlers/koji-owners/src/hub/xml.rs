@@ -195,4 +195,4 @@ fn escape(out: &mut String, text: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
