@@ -1,8 +1,9 @@
 //! The line to a hub: calls without a login, and one session for writing.
 //!
 //! A session's calls go one after the other, each with a number (`callnum`) one higher than the last. A call whose answer was lost
-//! is sent once more with the *same* number, so a hub that did it does not do it again; what it answers then says little
-//! (`RetryError` or `None` to a done as to a failed call, recorded 043-061), so the caller looks ([`Told::Unknown`]).
+//! is sent once more with the *same* number, so a hub that did it does not do it again, and one that is still at it lets this one
+//! wait for its end. What it answers then says little (`RetryError` or `None` to a done as to a failed call, recorded 043-061), so
+//! the caller looks ([`Told::Unknown`]).
 //!
 //! Koji gives out sessions at `HUB/ssllogin`, to a client certificate and to Kerberos alike.
 
@@ -153,7 +154,9 @@ impl Line {
                 return Err(Failure::retry(why).hinting(self.login_hint()));
             }
             Sent::Reply(Reply::Fault(fault)) => return Err(self.refused("sslLogin", &fault)),
-            Sent::Lost(failure) | Sent::Not(failure) => return Err(failure),
+            // A certificate that has ended, or that the hub does not know, is refused in mid-conversation.
+            Sent::Lost(failure) => return Err(Failure::retry(failure.message()).hinting(self.login_hint())),
+            Sent::Not(failure) => return Err(failure),
         };
         Session::of(&value).ok_or_else(|| {
             Failure::retry(format!("{server}: the login gave no session with header-auth, as new hubs do"))
@@ -247,7 +250,9 @@ impl Session {
         vec![
             format!("Koji-Session-Id: {id}"),
             format!("Koji-Session-Key: {key}"),
+            // Clients send the first; a hub 1.35.3 looks only for the second (kojihub/auth.py) and would do a lost call twice.
             format!("Koji-Session-Callnum: {callnum}"),
+            format!("Koji-Callnum: {callnum}"),
         ]
     }
 }
