@@ -1,7 +1,6 @@
 //! With package lists in memory; what a real hub does is in `tests/all/koji`.
 
 use std::collections::VecDeque;
-use std::io::Write as _;
 
 use handler_api::line::{Answer, Line as Said};
 use serde_json::json;
