@@ -250,9 +250,9 @@ class Hub:
         self.remove(tag["name"], package["name"])
 
     def remove(self, tag, package):
-        for kind in ("list", "owner"):
-            if package in self.db.table("%s/%s" % (kind, tag)):
-                self.write(kind, tag, package, None)
+        """The row of the owner stays, as a real one's does."""
+        if package in self.db.table("list/" + tag):
+            self.write("list", tag, package, None)
 
     def listPackages(self, tagID=None, userID=None, pkgID=None, prefix=None, inherited=False, with_dups=False, event=None,
                      queryOpts=None, with_owners=True, with_blocked=True):  # fmt: skip
