@@ -12,13 +12,18 @@ Tests say what they want on stdin, one JSON object a line, and get one a line on
 
     {"do": "seed", "users": {NAME: [PERMISSION]}, "tags": [[NAME, PARENT|null]], "packages": {TAG: [[NAME, OWNER, BLOCKED, ARCHES]]}}
     {"do": "entries"}: the rows of each tag, without what is inherited      {"do": "pace", "on": BOOLEAN}: as slow as a real hub
-    {"do": "disable", "user": NAME}      {"do": "expire"} or {"do": "close"}: every session
+    {"do": "disable", "user": NAME}      {"do": "revoke", "user": NAME}: all permissions      {"do": "expire"} or {"do": "close"}: every session
+    {"do": "released", "on": BOOLEAN}: see below
     {"do": "trouble", "kind": KIND, "of": "any"|"login"|"read"|"write"|METHOD, "times": N, ...}   {"do": "well"}: no more trouble
     {"do": "release"}: calls that are held go on      {"do": "held"}: how many are
 
 KIND: `fault` (code, text), `elements` (code, text, first: so many elements of a multiCall fail), `answer` (status, body: instead of
 doing anything), `drop` (the line is cut before anything is done), `lose` (it is done, and the line is cut), `cut` (it is done, and the
 line is cut after `bytes` of the answer), `hold` (waits for `release`, in a multiCall after `after` elements: kill it there).
+
+The hub that was recorded read the number of a call in the header Koji-Session-Callnum, which clients send. The hub of the release
+1.35.3 looks for Koji-Callnum instead (kojihub/auth.py at its tag; "fix callnum lookup on hub" came after it), so it knows no
+RetryError for such clients: `released` is that one.
 """
 
 import base64
@@ -107,7 +112,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, port, dir):
-        self.troubles, self.pace, self.now = Troubles(), False, []
+        self.troubles, self.pace, self.released, self.now = Troubles(), False, False, []
         # One call at a time is in the tables; one line at a time goes into the log.
         self.tables, self.lines = threading.Lock(), threading.Lock()
         store = Store()
@@ -209,8 +214,8 @@ class Call(BaseHTTPRequestHandler):
         headers, query = self.headers, {key: value[0] for key, value in parse_qs(urlsplit(self.path).query).items()}
         number = headers.get("Koji-Session-Id", query.get("session-id"))
         key = headers.get("Koji-Session-Key", query.get("session-key"))
-        # Hubs before 1.36 know the second name, and do not know the first one.
-        callnum = headers.get("Koji-Session-Callnum", headers.get("Koji-Callnum", query.get("callnum")))
+        new = None if self.server.released else headers.get("Koji-Session-Callnum")
+        callnum = new or headers.get("Koji-Callnum") or query.get("callnum")
         return number, key, callnum and int(callnum)
 
     def work(self, words, method, params, number, key, callnum):
@@ -328,6 +333,8 @@ def obey(server, wish):
         return {"held": troubles.held}
     elif do == "pace":
         server.pace = wish["on"]
+    elif do == "released":
+        server.released = wish["on"]
     else:
         with server.tables:
             if do == "entries":
@@ -336,6 +343,8 @@ def obey(server, wish):
                 seed(hub, wish)
             elif do == "disable":
                 hub.db.put("user", wish["user"], {**hub.user(wish["user"]), "status": DISABLED})
+            elif do == "revoke":
+                hub.db.put("user", wish["user"], {**hub.user(wish["user"]), "perms": []})
             elif do in ("expire", "close"):
                 for key, row in hub.db.table("session").items():
                     hub.db.put("session", key, {**row, "expired": True, "closed": do == "close"})

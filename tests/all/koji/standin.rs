@@ -9,6 +9,8 @@ use reactor_tests::koji::{ADMIN, EXPIRED, Hub, PLAIN, PRINCIPAL, REACTOR, Row};
 use reactor_tests::process::{Child, command};
 use serde_json::{Value, json};
 
+use super::bomb;
+
 /// What was recorded at a real hub 1.35.3. Not in this repository.
 const RECORDED: &str = "/work/shared/targets/koji";
 /// How many exchanges that are.
@@ -129,6 +131,16 @@ fn a_write_whose_answer_is_lost_was_done_once() {
     assert_eq!(hub.owner("f42", "bash").as_deref(), Some("kevin"));
 }
 
+#[test]
+fn a_released_hub_knows_no_callnum_of_the_clients() {
+    let scratch = Scratch::new("koji-released");
+    let hub = site(&scratch);
+    hub.wish(&json!({"do": "released", "on": true}));
+    hub.trouble("lose", "write", json!({}));
+    assert_eq!(hub.ask(Some(REACTOR), WRITE), Value::Null, "done again, and nobody is told");
+    assert_eq!(hub.owner("f42", "bash").as_deref(), Some("kevin"));
+}
+
 fn login(hub: &Hub) -> String {
     format!("s.ssl_login({:?}, None, {:?})", hub.certificate(REACTOR), hub.ca())
 }
@@ -190,17 +202,4 @@ fn each_trouble_is_what_it_says() {
     assert!(curl(REACTOR).1.starts_with("Method Not Allowed"));
     let (good, text) = curl(EXPIRED);
     assert!(!good && text.contains("expired"), "{text}");
-}
-
-/// Text that grows to gigabytes where entities are expanded.
-fn bomb() -> String {
-    let entity = |n: u8| {
-        let inner = if n == 0 { "lol".to_owned() } else { format!("&l{};", n - 1).repeat(10) };
-        format!("<!ENTITY l{n} \"{inner}\">")
-    };
-    let entities: String = (0..10).map(entity).collect();
-    format!(
-        "<?xml version='1.0'?>\n<!DOCTYPE m [{entities}]>\n<methodResponse><params><param><value><string>&l9;</string></value>\
-         </param></params></methodResponse>\n"
-    )
 }
