@@ -201,10 +201,8 @@ impl<H: Lists> Site<H> {
             self.hub.look(&[], &users).await?.without_account
         };
         let (steps, notes) = draft.settle(&missing, ways, false)?;
-        let mut said: Vec<String> = all.left_alone.values().cloned().collect();
-        said.extend(notes.sentences());
-        said.extend(all.notes.iter().cloned());
-        Ok((steps, said))
+        let said = notes.sentences().into_iter().chain(all.notes.iter().chain(all.left_alone.values()).cloned());
+        Ok((steps, said.collect()))
     }
 
     /// The steps of changes that say all that is to be done: read again what they are about.
