@@ -247,12 +247,12 @@ fn private_dir() -> Result<&'static PathBuf, Failure> {
         return Ok(dir);
     }
     let made = random().and_then(|word| {
-        let dir = std::env::temp_dir().join(format!("reactor-curl-{word}"));
+        let dir = std::env::temp_dir().join(format!("reactor-tickets-{word}"));
         // Fails if it is there already, a link too.
         std::fs::DirBuilder::new().mode(0o700).create(&dir).map(|()| dir)
     });
     let made = made.map_err(|error| {
-        Failure::retry(format!("no private directory for curl in {}: {error}", std::env::temp_dir().display()))
+        Failure::retry(format!("no directory for Kerberos tickets in {}: {error}", std::env::temp_dir().display()))
     })?;
     Ok(DIR.get_or_init(|| made))
 }

@@ -3,21 +3,22 @@
 //! A POST may change something, so "no answer" is never one thing: [`NoAnswer`] tells a request that was certainly not sent from
 //! one that the server may have acted on. Nothing is sent again from here.
 //!
-//! The body goes through a file that only this user can read, in the process's own directory (`TMPDIR`); all else over stdin.
+//! The body goes through a file that only this user can read, in the process's own directory (`TMPDIR`), gone when the answer is
+//! there; all else goes over stdin.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use handler_api::Failure;
 
 use super::{
-    ANSWERS_BYTES_MAX, Answer, Curl, META_BYTES_MAX, START_SECONDS, find, in_quotes, private_dir, random, reason,
-    server_of, split, url_in_quotes,
+    ANSWERS_BYTES_MAX, Answer, Curl, META_BYTES_MAX, START_SECONDS, find, in_quotes, random, reason, server_of, split,
+    url_in_quotes,
 };
 use crate::program::{self, Run, Trouble};
-use std::time::Duration;
 
 /// One request.
 #[derive(Clone, Debug)]
@@ -98,7 +99,7 @@ impl Curl {
     /// What to run, the mark in its output, and the body's file, which must live as long as it runs.
     fn prepare(&self, post: &Post) -> Result<(Run, String, BodyFile), Failure> {
         let mark = random().map_err(|error| Failure::retry(format!("/dev/urandom: {error}")))?;
-        let path = private_dir()?.join(format!("body-{mark}"));
+        let path = std::env::temp_dir().join(format!("reactor-post-{mark}"));
         let body = BodyFile::write(path, &post.body)
             .map_err(|error| Failure::retry(format!("{}: {error}", std::env::temp_dir().display())))?;
         let run = Run {

@@ -23,6 +23,8 @@ pub(super) mod code {
     pub(in crate::hub) const OFFLINE: i64 = 1014;
     /// `ParameterError`
     pub(in crate::hub) const PARAMETER: i64 = 1019;
+    /// `NameValidationError`: a name that this hub does not allow.
+    pub(in crate::hub) const NAME: i64 = 1024;
     /// After which another login may help.
     pub(in crate::hub) const SESSION_IS_OVER: [i64; 2] = [AUTH, EXPIRED];
 }
@@ -50,7 +52,7 @@ pub(super) fn judge(what: &str, fault: &Fault, owner: Option<&str>) -> Failure {
         code::NOT_ALLOWED => Failure::permanent(said).hinting(
             "as an admin of Koji: koji grant-permission tag USER (who USER is says: reactor doctor), then: reactor retry ID",
         ),
-        code::PARAMETER => Failure::permanent(said),
+        code::PARAMETER | code::NAME => Failure::permanent(said),
         _ if says(&["No such user: "]) => {
             let owner = owner.unwrap_or("them");
             Failure::permanent(said).hinting(format!("let {owner} log in to Koji once, then: reactor retry ID"))
@@ -89,7 +91,9 @@ mod tests {
             assert!(matches!(failure, Failure::Permanent { .. }), "{failure:?}");
             assert!(failure.hint().unwrap().contains(hint), "{failure:?}");
         }
-        assert!(matches!(judged(1019, "missing argument"), Failure::Permanent { .. }));
+        for (code, text) in [(1019, "missing argument"), (1024, "Invalid name a@b")] {
+            assert!(matches!(judged(code, text), Failure::Permanent { .. }));
+        }
     }
 
     #[test]

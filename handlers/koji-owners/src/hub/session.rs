@@ -1,8 +1,9 @@
 //! The line to a hub: calls without a login, and one session for writing.
 //!
 //! A session's calls go one after the other, each with a number (`callnum`) one higher than the last. A call whose answer was lost
-//! is sent once more with the *same* number, so a hub that did it does not do it again; what it answers then says little
-//! (`RetryError` or `None` to a done as to a failed call, recorded 043-061), so the caller looks ([`Told::Unknown`]).
+//! is sent once more with the *same* number, so a hub that did it does not do it again, and one that is still at it lets this one
+//! wait for its end. What it answers then says little (`RetryError` or `None` to a done as to a failed call, recorded 043-061), so
+//! the caller looks ([`Told::Unknown`]).
 //!
 //! Koji gives out sessions at `HUB/ssllogin`, to a client certificate and to Kerberos alike.
 
@@ -145,22 +146,21 @@ impl Line {
                 ));
             }
         };
-        let hint = self.login_hint();
         let value = match self.send(post, kerberos, self.place.timeout).await {
             Sent::Reply(Reply::Value(value)) => value,
-            Sent::Reply(Reply::Fault(fault)) => {
+            // It can be mended without sending every reaction back, so it is tried again.
+            Sent::Reply(Reply::Fault(fault)) if fault.code == code::AUTH => {
                 let why = format!("{server}: the login was refused: {} ({})", quoted(&fault.text), fault.code);
-                return Err(Failure::retry(why).hinting(hint));
+                return Err(Failure::retry(why).hinting(self.login_hint()));
             }
-            Sent::Lost(failure) | Sent::Not(failure) => {
-                return Err(Failure::retry(format!("login: {}", failure.message())).hinting(hint));
-            }
+            Sent::Reply(Reply::Fault(fault)) => return Err(self.refused("sslLogin", &fault)),
+            // A certificate that has ended, or that the hub does not know, is refused in mid-conversation.
+            Sent::Lost(failure) => return Err(Failure::retry(failure.message()).hinting(self.login_hint())),
+            Sent::Not(failure) => return Err(failure),
         };
         Session::of(&value).ok_or_else(|| {
-            Failure::retry(format!("{server}: the login gave no session with header-auth")).hinting(format!(
-                "a Koji hub since 1.30 is needed; what is it? try: koji --server={} version",
-                self.place.hub
-            ))
+            Failure::retry(format!("{server}: the login gave no session with header-auth, as new hubs do"))
+                .hinting(self.hub_hint())
         })
     }
 
@@ -183,7 +183,11 @@ impl Line {
             Some(Login::Certificate { .. }) => "is the certificate still good, and does the hub trust who signed it?",
             _ => "is the keytab good, and does the hub know its principal?",
         };
-        format!("{how} what it says is seen with: reactor doctor")
+        format!("{how} look with: reactor doctor")
+    }
+
+    fn hub_hint(&self) -> String {
+        format!("is it a Koji hub? try: koji --server={} version", self.place.hub)
     }
 
     fn body(&self, method: &str, params: &[Value]) -> Result<String, Failure> {
@@ -213,17 +217,17 @@ impl Line {
         match answer.status {
             200 => match xml::reply(&answer.body) {
                 Ok(reply) => Sent::Reply(reply),
-                Err(why) => Sent::Lost(
-                    Failure::retry(format!("{server}: the answer {why}: {}", body()))
-                        .hinting(format!("is it a Koji hub? try: koji --server={} version", self.place.hub)),
-                ),
+                Err(why) => {
+                    let why = format!("{server}: the answer {why}: {}", body());
+                    Sent::Lost(Failure::retry(why).hinting(self.hub_hint()))
+                }
             },
             // A proxy says 502 or 504 when the hub did not answer *it* in time.
             500.. => Sent::Lost(Failure::retry(format!("{server} answered {}: {}", answer.status, body()))),
-            status => Sent::Not(
-                Failure::retry(format!("{server} answered {status}: {}", body()))
-                    .hinting(format!("is it a Koji hub? try: koji --server={} version", self.place.hub)),
-            ),
+            status => {
+                let hint = if [401, 403].contains(&status) { self.login_hint() } else { self.hub_hint() };
+                Sent::Not(Failure::retry(format!("{server} answered {status}: {}", body())).hinting(hint))
+            }
         }
     }
 
@@ -246,7 +250,9 @@ impl Session {
         vec![
             format!("Koji-Session-Id: {id}"),
             format!("Koji-Session-Key: {key}"),
+            // Clients send the first; a hub 1.35.3 looks only for the second (kojihub/auth.py) and would do a lost call twice.
             format!("Koji-Session-Callnum: {callnum}"),
+            format!("Koji-Callnum: {callnum}"),
         ]
     }
 }

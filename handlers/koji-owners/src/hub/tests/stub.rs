@@ -123,6 +123,11 @@ async fn answer(stream: TcpStream, inner: Arc<Mutex<Inner>>) {
     stream.read_exact(&mut body).await.unwrap();
     let (method, params) = read_call(std::str::from_utf8(&body).unwrap());
     let number = |name: &str| header(name).map(|text| text.parse::<u64>().unwrap());
+    assert_eq!(
+        number("Koji-Session-Callnum"),
+        number("Koji-Callnum"),
+        "some hubs look for the one, some for the other"
+    );
     let session = number("Koji-Session-Id").zip(number("Koji-Session-Callnum"));
     let path = head.split(' ').nth(1).unwrap().to_owned();
     let act = act(&mut inner.lock().unwrap(), Asked { path, session, method, params });

@@ -189,13 +189,15 @@ async fn a_refused_login_can_be_mended_and_keeps_the_reactions() {
     for (answer, part) in [
         (Act::Fault(1002, "logins by reactor are not allowed".into()), "refused: \"logins by reactor"),
         (Act::Raw(401, "text/html", "<html>".into()), "answered 401"),
-        (Act::Drop, "login: "),
+        (Act::Drop, "curl"),
+        (Act::Fault(1014, "database outage".into()), "offline"),
         (Act::Say(members_of([("session-id", Value::Int(1)), ("session-key", Value::text("k"))])), "header-auth"),
     ] {
         let stub = Stub::with_login(vec![], Some(answer)).await;
         let failure = stub.hub.write(&two()).await.unwrap_err();
         assert!(is_retry(&failure) && failure.message().contains(part), "{failure}");
-        assert!(failure.hint().is_some(), "{failure}");
+        let of_login = ["refused: \"logins by reactor", "answered 401", "curl"].contains(&part);
+        assert_eq!(failure.hint().is_some_and(|hint| hint.contains("certificate still good")), of_login, "{failure}");
         assert_eq!(stub.end().await, ["sslLogin"]);
     }
     let place = Place { hub: "http://127.0.0.1:1/x".into(), ca: None, timeout: Duration::from_secs(5), login: None };
