@@ -9,6 +9,7 @@ mod fedmsg_sockets;
 mod gitolite;
 mod journal;
 mod kill;
+mod koji;
 mod later;
 mod looks;
 mod mirror_db;

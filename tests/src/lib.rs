@@ -5,6 +5,7 @@
 //! * [`daemon`]: the built `reactor`
 //! * [`peers`]: the real Python fedmsg: publisher, consumer, relay
 //! * [`slapd`], [`kdc`], [`fasjson`]: the real servers that know people: OpenLDAP, MIT Kerberos, FASJSON
+//! * [`koji`]: a stand-in for a Koji hub, and the real client
 //! * [`relay`]: a line that breaks on purpose
 //! * [`pki`]: certificates in fedmsg's layout
 //! * [`postgres`]: a real PostgreSQL
@@ -21,6 +22,7 @@ pub mod daemon;
 pub mod fasjson;
 pub mod gitolite;
 pub mod kdc;
+pub mod koji;
 pub mod peers;
 pub mod pki;
 pub mod postgres;

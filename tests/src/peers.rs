@@ -199,7 +199,8 @@ impl Publisher {
     }
 }
 
-fn lines(stdout: ChildStdout) -> Receiver<String> {
+/// The lines that a program prints, as they come.
+pub(crate) fn lines(stdout: ChildStdout) -> Receiver<String> {
     let (to, lines) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {

@@ -1,15 +1,18 @@
 //! What `reactor doctor` asks of a handler: can its target and its truth be reached, with which rights.
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::Failure;
 
 /// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Whether it is as it must be.
     pub good: bool,
     /// What was looked at, and how it is: one line.
     pub what: String,
     /// The next command to type, or what to write; only where something is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 

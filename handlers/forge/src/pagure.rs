@@ -1,4 +1,4 @@
-//! Pagure's API, version 0 (`pagure/api/` of pagure 5.14; its answers are written down in that project's `doc` and tests).
+//! Pagure's API, version 0 (`pagure/api/` of pagure 5.14; what it answers was also seen on a pagure that ran).
 //!
 //! * One project is two requests in one run: the project, and its branches. That there is none must be said by both, in pagure's
 //!   own words (`ENOPROJECT`); a proxy's 404 is a failure. A private project is not shown to us, so pagure says that it is not there.
@@ -179,7 +179,7 @@ impl Pagure {
     }
 
     /// Whether `file` stands at the top of each of these branches, in their order. The whole list of files is asked for: that pagure
-    /// does not find the one file would also be its word for a branch that has gone.
+    /// does not find the one file would also be its word for a branch that has gone, and `/raw/` does not find an empty one.
     ///
     /// # Errors
     /// Whatever is not a certain answer of pagure's own.

@@ -9,7 +9,7 @@
 //! all, is not believed: **unknown is not empty**.
 //!
 //! Bodhi: `GET /releases/?exclude_archived=true&rows_per_page=100&page=N`, `{"page", "pages", "rows_per_page", "total", "releases":
-//! [{"name", "id_prefix", "branch", "dist_tag", …}]}` (`bodhi-server/bodhi/server/services/releases.py` of fedora-infra/bodhi). A
+//! [{"name", "id_prefix", "branch", "dist_tag", …}]}` (`bodhi-server/bodhi/server/services/releases.py` of fedora-infra/bodhi, 26.4.0). A
 //! release's `dist_tag` is its tag. Others than packages have releases too (containers, flatpaks), told by `id_prefix`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ pub const TAGGED_BRANCHES_MAX: usize = 1_000;
 pub const TAGS_PER_BRANCH_MAX: usize = 100;
 /// Most names under `prefixes`.
 pub const PREFIXES_MAX: usize = 100;
-/// Releases of one page: bodhi's own maximum.
+/// Releases of one page; some 30 are not archived at a time, and bodhi gives at most 1,000.
 const PAGE_RELEASES: u64 = 100;
 /// What `prefixes` is unless it is said.
 const PREFIXES: [&str; 2] = ["FEDORA", "FEDORA-EPEL"];
