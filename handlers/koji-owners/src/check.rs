@@ -296,7 +296,11 @@ mod tests {
         let block = json!({
             "hub": "http://127.0.0.1:1/kojihub", "packages": {"yaml": file}, "tags": {"rawhide": "f45"}, "timeout": "5s",
         });
-        let findings = doctor(block.as_object().unwrap()).await;
+        let request = json!({
+            "reactor": 1, "reaction": "", "rule": "", "key": "", "attempt": 1, "with": {}, "messages": [], "config": block,
+        });
+        let request = serde_json::from_value(request).unwrap();
+        let findings = handler_api::Handler::doctor(&crate::KojiOwners::new(), &request).await;
         assert!(!findings[0].good && findings[0].what.contains("127.0.0.1:1"), "{findings:?}");
         assert_eq!(findings.last(), Some(&Finding::good("the truth (`packages`) answers")));
         let wrong = doctor(json!({"hubb": "x"}).as_object().unwrap()).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handler_api::spelling::did_you_mean;
-use handler_api::{Change, Describe, Done, Failure, Handler, ParamType, Params, Plan, Request, protocol};
+use handler_api::{Change, Describe, Done, Failure, Finding, Handler, ParamType, Params, Plan, Request, protocol};
 use serde_json::{Map, Value};
 
 use self::lists::Lists;
@@ -94,6 +94,10 @@ impl Handler for KojiOwners {
 
     async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
         self.site(&request.config)?.apply(request, done).await
+    }
+
+    async fn doctor(&self, request: &Request) -> Vec<Finding> {
+        crate::check::doctor(&request.config).await
     }
 }
 
