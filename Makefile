@@ -23,7 +23,7 @@ test: deps build ## install what the tests need, then run all of them
 
 check: ## what CI runs before the tests: format, lints, licences, the example site
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy $(QUICK) --workspace --all-targets --quiet -- -D warnings
 	scripts/check-licences
 	$(MAKE) --no-print-directory build
 	$(REACTOR) check rules.yaml

@@ -1,4 +1,4 @@
-//! HTTP GET through the program `curl`.
+//! HTTP through the program `curl`: GET here, POST in [`post`].
 //!
 //! Why a program and not a crate: it speaks Negotiate (Kerberos) on every system, with the system's own Kerberos
 //! configuration and certificates, and it costs no crate. It is started seldom, and several requests share one start.
@@ -6,7 +6,9 @@
 //! Everything goes in on stdin (`curl --config -`), so nothing secret is in the arguments. No redirect is followed, no
 //! proxy and no `.curlrc` is used, only `http` and `https` are spoken, and what comes back is bounded in bytes and time.
 
-use std::ffi::OsString;
+pub mod post;
+
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ use std::time::Duration;
 use handler_api::Failure;
 
 use crate::program::{self, Run};
+
+pub use self::post::{ClientCertificate, NoAnswer, Post};
 
 /// Most requests in one run of curl.
 pub const REQUESTS_MAX: usize = 50;
@@ -175,32 +179,32 @@ impl Curl {
         Ok(env)
     }
 
-    fn config(&self, gets: &[Get], mark: &str) -> Result<String, Failure> {
+    /// What stands in the configuration of every request: limits, and whom to trust.
+    fn common(&self) -> Result<String, Failure> {
         let seconds = self.timeout.as_secs_f64();
         let connect = self.timeout.min(Duration::from_secs(CONNECT_SECONDS_MAX)).as_secs_f64();
-        let mut one = format!(
+        let mut common = format!(
             "globoff\npath-as-is\nproto = \"=http,https\"\nnoproxy = \"*\"\ntlsv1.2\nmax-time = {seconds}\n\
              connect-timeout = {connect}\nmax-filesize = {ANSWERS_BYTES_MAX}\n"
         );
         if self.kerberos != Kerberos::No {
-            one.push_str("negotiate\nuser = \":\"\n");
+            common.push_str("negotiate\nuser = \":\"\n");
         }
         if let Some(ca) = &self.ca {
-            one.push_str(&format!("cacert = {}\n", in_quotes(&ca.to_string_lossy())?));
+            common.push_str(&format!("cacert = {}\n", in_quotes(&ca.to_string_lossy())?));
         }
+        Ok(common)
+    }
+
+    fn config(&self, gets: &[Get], mark: &str) -> Result<String, Failure> {
+        let mut one = self.common()?;
         one.push_str(&format!("write-out = \"\\n{mark} %{{http_code}} %{{exitcode}} %{{content_type}}\\n\"\n"));
         let mut config = String::from("silent\nshow-error\nfail-early\n");
         for (at, get) in gets.iter().enumerate() {
             if at > 0 {
                 config.push_str("next\n");
             }
-            if get.url.len() > URL_BYTES_MAX {
-                return Err(Failure::permanent(format!(
-                    "a URL of {} is longer than {URL_BYTES_MAX} bytes",
-                    server_of(&get.url)
-                )));
-            }
-            config.push_str(&format!("url = {}\n{one}", in_quotes(&get.url)?));
+            config.push_str(&format!("url = {}\n{one}", url_in_quotes(&get.url)?));
             for header in &get.headers {
                 config.push_str(&format!("header = {}\n", in_quotes(header)?));
             }
@@ -209,10 +213,21 @@ impl Curl {
     }
 }
 
-/// The file of a secret.
-pub(crate) fn secret_file(name: &str) -> Result<PathBuf, Failure> {
+/// The file of a secret that reactor handed over.
+///
+/// # Errors
+/// No secrets were handed over, or not this one, or it is empty: to be tried again, for it can be mended.
+pub fn secret_file(name: &str) -> Result<PathBuf, Failure> {
+    secret_file_in(std::env::var_os("REACTOR_SECRETS").as_deref(), name)
+}
+
+/// As [`secret_file`], in the directory `secrets`: what `REACTOR_SECRETS` names.
+///
+/// # Errors
+/// As [`secret_file`].
+pub fn secret_file_in(secrets: Option<&OsStr>, name: &str) -> Result<PathBuf, Failure> {
     let hint = || format!("list the secret `{name}` under `secrets:` of the handler, for plan too");
-    let Some(dir) = std::env::var_os("REACTOR_SECRETS") else {
+    let Some(dir) = secrets else {
         return Err(
             Failure::retry(format!("the secret `{name}` is not there: no secrets were handed over")).hinting(hint())
         );
@@ -259,7 +274,18 @@ fn in_quotes(text: &str) -> Result<String, Failure> {
     Ok(format!("\"{text}\""))
 }
 
-fn server_of(url: &str) -> &str {
+/// A URL as curl's configuration has it.
+fn url_in_quotes(url: &str) -> Result<String, Failure> {
+    if url.len() > URL_BYTES_MAX {
+        let server = server_of(url);
+        return Err(Failure::permanent(format!("a URL of {server} is longer than {URL_BYTES_MAX} bytes")));
+    }
+    in_quotes(url)
+}
+
+/// The head of a URL, up to the path: all of it that may be logged.
+#[must_use]
+pub fn server_of(url: &str) -> &str {
     let from = url.find("://").map_or(0, |at| at + 3);
     url[from..].find('/').map_or(url, |at| &url[..from + at])
 }

@@ -8,12 +8,14 @@
 //! * [`line`]: one line of a handler's stdout: [`Answer`], [`Line`]; reading lines of bounded length
 //! * [`serve`]: the main loop of a handler written in Rust: [`Handler`], [`serve()`]
 //! * [`params`]: typed parameters, checked before a handler sees them
+//! * [`doctor`]: what `reactor doctor` asks of a handler: [`Finding`]
 //! * [`limits`]: every maximum, with its name and unit
 //! * [`units`]: durations as people write them; [`spelling`]: "did you mean". The daemon and its handlers read the same
 //!   rules file, so they read it alike
 //! * [`words`]: reading a handler's block of the rules file, with errors that name the wrong word
 //! * [`ssh_config`]: for handlers that use ssh: what it may do for us, and what never
 
+pub mod doctor;
 pub mod limits;
 pub mod line;
 pub mod params;
@@ -24,6 +26,7 @@ pub mod ssh_config;
 pub mod units;
 pub mod words;
 
+pub use doctor::Finding;
 pub use line::{Answer, Line};
 pub use params::{ParamType, Params};
 pub use protocol::{Action, Change, Describe, Failure, Later, MessageView, Plan, Request, exit};

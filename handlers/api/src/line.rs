@@ -6,6 +6,7 @@ use std::io;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
+use crate::doctor::Finding;
 use crate::limits::{HOLD_BYTES_MAX, LATER_KEY_BYTES_MAX, NOTE_BYTES_MAX};
 use crate::protocol::{Change, Describe, Failure, Later};
 
@@ -18,6 +19,8 @@ pub enum Line {
     Change(Change),
     /// `{"note":"…"}`: something a person should know that is no change and no failure.
     Note(String),
+    /// `{"finding":{"good":…,"what":…,"hint":…}}`: in doctor, one thing that was looked at.
+    Finding(Finding),
     /// `{"later":{…}}`: in apply, what is left to a reaction of its own.
     Later(Later),
     /// `{"error":{"message":…,"hint":…,"retry_after":…}}`: why it is going to fail. The exit code decides what follows.
@@ -47,7 +50,7 @@ pub struct Answer {
     pub line: Line,
 }
 
-const KNOWN: [&str; 6] = ["describe", "change", "note", "later", "error", "end"];
+const KNOWN: [&str; 7] = ["describe", "change", "note", "finding", "later", "error", "end"];
 
 impl Answer {
     /// Reads one line (without its newline).
@@ -79,6 +82,7 @@ impl Answer {
             "note" => {
                 serde_json::from_value(value).map(|note: String| Line::Note(cut(&note, NOTE_BYTES_MAX))).map_err(wrong)
             }
+            "finding" => serde_json::from_value(value).map(Line::Finding).map_err(wrong),
             "later" => Self::later(serde_json::from_value(value).map_err(wrong)?),
             "end" => serde_json::from_value(value).map(|code| Line::End { code }).map_err(wrong),
             _ => Self::error(&value),
@@ -112,6 +116,7 @@ impl Answer {
             Line::Describe(describe) => drop(object.insert("describe".into(), json!(describe))),
             Line::Change(change) => drop(object.insert("change".into(), json!(change))),
             Line::Note(note) => drop(object.insert("note".into(), json!(cut(note, NOTE_BYTES_MAX)))),
+            Line::Finding(finding) => drop(object.insert("finding".into(), json!(finding))),
             Line::Later(later) => drop(object.insert("later".into(), json!(later))),
             Line::End { code } => drop(object.insert("end".into(), json!(code))),
             Line::Error { message, hint, retry_after } => {
@@ -248,7 +253,8 @@ mod tests {
             Failure::Retry { message: "a\nb".into(), hint: None, after: Some(std::time::Duration::from_secs(2)) };
         let later = json!({"key": "host h7", "with": {"hosts": ["h7"]}, "why": "h7: refused", "target": "h7"});
         let later = Line::Later(serde_json::from_value(later).unwrap());
-        for line in [Line::from(&failure), Line::End { code: 0 }, Line::Note("n\nü".into()), later, Line::Unknown] {
+        let finding = Line::Finding(Finding::bad("the hub does not answer", "koji hello"));
+        for line in [Line::from(&failure), finding, Line::End { code: 0 }, Line::Note("n\nü".into()), later, Line::Unknown] {
             let answer = Answer { id: Some(1), line };
             let written = answer.to_line();
             assert_eq!(written.iter().filter(|b| **b == b'\n').count(), 1);

@@ -1,4 +1,5 @@
-//! The main loop of a handler written in Rust: the verbs `describe`, `plan`, `apply` and `serve` over stdin and stdout.
+//! The main loop of a handler written in Rust: the verbs `describe`, `plan`, `apply`, `doctor` and `serve` over stdin and
+//! stdout.
 //!
 //! It dies with the daemon: at the end of stdin it stops at once, whatever is under way. Then the handler is dropped, so that
 //! it can close what it holds open (ssh connections), and the process ends; [`SERVE_CLOSE_SECONDS_MAX`] bounds that. It never
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncReadExt, BufReader};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::doctor::Finding;
 use crate::limits::{SERVE_AT_ONCE_MAX, SERVE_CLOSE_SECONDS_MAX, STDIN_BYTES_MAX};
 use crate::line::{Answer, Line, next_line};
 use crate::protocol::{Change, Describe, Failure, Later, Plan, Request, exit};
@@ -36,6 +38,13 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// What could not be done. [`Failure::Retry`] also says "the world moved since the plan": it is planned again.
     fn apply(&self, request: &Request, done: &mut Done) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Whether its truth and its target can be reached, and with which rights: what `reactor doctor` tells. Changes nothing.
+    /// Only `request.config` is filled in.
+    fn doctor(&self, request: &Request) -> impl Future<Output = Vec<Finding>> + Send {
+        let _ = request;
+        async { Vec::new() }
+    }
 }
 
 /// Where the lines go; a lock, so that no two lines mix.
@@ -109,7 +118,7 @@ where
             say(&out, None, Line::Describe(handler.describe()));
             exit::OK
         }
-        "plan" | "apply" => match read_one(&mut input).await {
+        "plan" | "apply" | "doctor" => match read_one(&mut input).await {
             Ok(request) => answer(&handler, verb, &request, &out).await,
             Err(failure) => fail(&out, None, &failure),
         },
@@ -118,7 +127,7 @@ where
             serve_many(Arc::new(handler), input, out, close).await
         }
         _ => {
-            eprintln!("`{verb}` is not a verb; the verbs are describe, plan, apply and serve");
+            eprintln!("`{verb}` is not a verb; the verbs are describe, plan, apply, doctor and serve");
             exit::PERMANENT
         }
     }
@@ -147,8 +156,12 @@ async fn answer<H: Handler>(handler: &H, verb: &str, request: &Request, out: &Ou
             let changes = changes.into_iter().map(Line::Change);
             changes.chain(notes.into_iter().map(Line::Note)).for_each(|line| say(out, request.id, line));
         }),
+        "doctor" => {
+            handler.doctor(request).await.into_iter().for_each(|finding| say(out, request.id, Line::Finding(finding)));
+            Ok(())
+        }
         "apply" => handler.apply(request, &mut Done { id: request.id, out: Arc::clone(out) }).await,
-        _ => Err(Failure::permanent(format!("`{verb}` is not a verb of a request; they are plan and apply"))),
+        _ => Err(Failure::permanent(format!("`{verb}` is not a verb of a request; they are plan, apply and doctor"))),
     };
     result.map_or_else(|failure| fail(out, request.id, &failure), |()| exit::OK)
 }

@@ -13,11 +13,8 @@
 pub mod command;
 mod document;
 mod entry;
-mod http;
 pub mod pagure;
 pub mod pkgdb;
-#[cfg(test)]
-mod stub;
 pub mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,8 +34,6 @@ pub const PEOPLE_MAX: usize = 10_000;
 pub const BRANCHES_MAX: usize = 10_000;
 /// Most deploy keys of one repository.
 pub const DEPLOY_KEYS_MAX: usize = 1_000;
-/// Most sentences in [`All::notes`].
-pub const NOTES_MAX: usize = 100;
 
 /// The word of each source.
 const SOURCES: [&str; 4] = ["yaml", "command", "pagure", "pkgdb"];
@@ -78,7 +73,7 @@ pub struct All {
     pub repos: BTreeMap<RepoName, Repo>,
     /// Those that are there and could not be read (a bad name in them): they stay as they are, and a sentence says why.
     pub left_alone: BTreeMap<RepoName, String>,
-    /// What a person should know, a sentence each; bounded.
+    /// What a person should know, a sentence each; at most [`forge::notes::NOTES_MAX`].
     pub notes: Vec<String>,
 }
 
@@ -94,32 +89,6 @@ enum Source {
     Command(command::Command),
     Pagure(Box<pagure::Pagure>),
     Pkgdb(Box<pkgdb::Pkgdb>),
-}
-
-/// Sentences for [`All::notes`], bounded.
-#[derive(Debug, Default)]
-struct Notes {
-    sentences: Vec<String>,
-    more: usize,
-}
-
-impl Notes {
-    /// Adds a sentence while there is room; the rest is counted.
-    fn add(&mut self, sentence: impl FnOnce() -> String) {
-        if self.sentences.len() + 1 < NOTES_MAX {
-            self.sentences.push(sentence());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    /// All of them; the last says how many more there were.
-    fn into_sentences(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.sentences.push(format!("and {} more such notes", self.more));
-        }
-        self.sentences
-    }
 }
 
 impl Truth {

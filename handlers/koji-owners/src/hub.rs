@@ -7,8 +7,20 @@
 //!   is never done twice; what it did is then read back, for the hub may answer `None` or `RetryError` to both a done and a failed one.
 //! * `multiCall` succeeds in part: every element is judged by itself.
 
+mod calls;
+mod certificate;
+mod judge;
+mod session;
+mod xml;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use handler_api::Failure;
 
+use self::session::Line;
 use crate::names::{PackageName, TagName, UserName};
 
 /// Most writes in one `multiCall`. 500 take a hub some 5 s (facts/targets.md).
@@ -63,22 +75,66 @@ pub enum What {
 /// How one write ended. `Ok` = the hub has it.
 pub type Verdict = Result<(), Failure>;
 
-#[cfg(any())] // The contract of the helper that writes this module:
-impl Hub {
-    /// Asks nobody. `hub: URL`, `ca`, `timeout`, `login`.
-    pub fn new(place: Place) -> Self;
-    /// What each (tag, package) is now, inheritance in it: `None` = the package is not in that list. In the order of `asked`;
-    /// one `multiCall` of `getPackageConfig` for READS_PER_CALL. Anonymous.
-    pub async fn entries(&self, asked: &[(TagName, PackageName)]) -> Result<Vec<Option<Entry>>, Failure>;
-    /// The whole list of a tag, inherited and blocked rows too (one call, `listPackages(tagID, inherited=True)`).
-    pub async fn list(&self, tag: &TagName) -> Result<Vec<Entry>, Failure>;
-    /// Which of these have no account, for certain (`getUser` = None). `multiCall`. Anonymous.
-    pub async fn without_account(&self, users: &BTreeSet<UserName>) -> Result<BTreeSet<UserName>, Failure>;
-    /// Both of the above in one `multiCall`: what a single change needs.
-    pub async fn look(&self, asked: &[(TagName, PackageName)], users: &BTreeSet<UserName>) -> Result<Look, Failure>;
-    /// Does at most WRITES_PER_CALL of them in one `multiCall`; a verdict for each, in their order. `Err` = nothing certain is known
-    /// of any (offline, login refused, hub gone), or nothing was done. A lost answer is looked into (see above) before this returns.
-    pub async fn write(&self, writes: &[Write]) -> Result<Vec<Verdict>, Failure>;
-    /// What `reactor doctor` asks: who we are there and which permissions we have; nothing is changed.
-    pub async fn who(&self) -> Result<Who, Failure>;
+/// Where a hub is, and how to log in to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its URL, `https://koji.example.org/kojihub`, as [`accounts::curl::check_url`] gives it back.
+    pub hub: String,
+    /// The certificates that the hub's is checked against; `None` = the system's.
+    pub ca: Option<PathBuf>,
+    /// How long one call may take: a hub needs some 4 s for a list of 20,000 packages and 5 s for 500 writes.
+    pub timeout: Duration,
+    /// Who we are there; `None` = nothing can be written.
+    pub login: Option<Login>,
 }
+
+/// How to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// With a client certificate: names of secrets, files in PEM.
+    Certificate {
+        /// The certificate, and perhaps its key in the same file (koji's way).
+        certificate: String,
+        /// The key, when it is a secret of its own.
+        key: Option<String>,
+    },
+    /// With Kerberos: the name of a secret that is a keytab.
+    Keytab(String),
+    /// With the Kerberos tickets that are there already.
+    Environment,
+}
+
+/// What a hub has of what was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// As [`Hub::entries`].
+    pub entries: Vec<Option<Entry>>,
+    /// As [`Hub::without_account`].
+    pub without_account: BTreeSet<UserName>,
+}
+
+/// Who we are to a hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The user's name.
+    pub user: String,
+    /// What it may do: `admin` or `tag` is needed to write package lists.
+    pub permissions: BTreeSet<String>,
+    /// When the client certificate ends, in seconds since 1970; `None` = the login is by Kerberos.
+    pub certificate_ends: Option<i64>,
+}
+
+/// A hub. Keeps its session from call to call, and logs out when it is dropped (which may block for 2 s).
+pub struct Hub {
+    line: Line,
+}
+
+impl fmt::Debug for Hub {
+    /// Without the session, whose key is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hub").field(&self.line.server()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,10 @@ fn check(text: &str) -> Result<(), String> {
         0 => Err("is empty".to_owned()),
         bytes if bytes > NAME_BYTES_MAX => Err(format!("has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed")),
         _ if is_name(text) => Ok(()),
-        _ => Err("is no name: allowed are ASCII letters, digits and _ . + - @, the first a letter, digit or _".to_owned()),
+        _ => {
+            Err("is no name: allowed are ASCII letters, digits and _ . + - @, the first a letter, digit or _"
+                .to_owned())
+        }
     }
 }
 

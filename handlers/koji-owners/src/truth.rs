@@ -3,14 +3,28 @@
 //! A source answers for certain, or fails: **unknown is not empty**. An error, a partial page, another shape, a name that is no
 //! name: a [`Failure`], never "no branches", never "no such package" and never somebody else as the owner.
 //!
+//! Only branches that have tags are of interest, so each question names them: of others nothing is asked, and whoever may push can
+//! make branches of any name without being in the way.
+//!
 //! * [`yaml`]: a file, the embedded default
 //! * [`command`]: a program of the site's, which prints JSON of the same shape
 //! * [`pagure`]: pagure's API
 //! * [`pkgdb`]: pkgdb's API
+//!
+//! Each makes of its own words an `entry`: hostile text, of which the checked [`Package`] is made in one place.
 
-use std::collections::BTreeMap;
+pub mod command;
+mod document;
+mod entry;
+pub mod pagure;
+pub mod pkgdb;
+pub mod yaml;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::Failure;
+use handler_api::spelling::did_you_mean;
+use handler_api::words::{quoted, unknown_words};
 use serde_json::Value;
 
 use crate::names::{BranchName, PackageName, UserName};
@@ -19,8 +33,12 @@ use crate::names::{BranchName, PackageName, UserName};
 pub const PACKAGES_MAX: usize = 200_000;
 /// Most branches of one package.
 pub const BRANCHES_MAX: usize = 1_000;
-/// Most sentences in [`All::notes`].
-pub const NOTES_MAX: usize = 100;
+
+/// The word of each source.
+const SOURCES: [&str; 4] = ["yaml", "command", "pagure", "pkgdb"];
+
+/// The branches that have tags.
+pub type Wanted = BTreeSet<BranchName>;
 
 /// What the truth has of one package on one branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +49,7 @@ pub struct Branch {
     pub retired: Option<bool>,
 }
 
-/// What the truth has of one package: the branches that exist.
+/// What the truth has of one package: those of the asked branches that exist.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Package {
     /// By name. A branch that is not here has nothing to do with this package, and tags for it are left alone.
@@ -45,6 +63,111 @@ pub struct All {
     pub packages: BTreeMap<PackageName, Package>,
     /// Those that are there and could not be read (a bad name in them): they stay as they are, and a sentence says why.
     pub left_alone: BTreeMap<String, String>,
-    /// What a person should know, a sentence each; bounded.
+    /// What a person should know, a sentence each; at most [`forge::notes::NOTES_MAX`].
     pub notes: Vec<String>,
 }
+
+/// A source of packages.
+#[derive(Debug)]
+pub struct Truth {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Yaml(yaml::Yaml),
+    Command(command::Command),
+    Pagure(Box<pagure::Pagure>),
+    Pkgdb(Box<pkgdb::Pkgdb>),
+}
+
+impl Truth {
+    /// Reads the `packages` block of the handler's configuration: `{yaml: PATH}`, `{command: [...]}`, `{pagure: URL, …}`,
+    /// `{pkgdb: URL, …}`. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// A permanent failure that names the wrong word and says what is expected.
+    pub fn open(config: &Value) -> Result<Self, Failure> {
+        let Some(map) = config.as_object() else {
+            let message = format!("`packages` is not a map: {}", quoted(&config.to_string()));
+            return Err(Failure::permanent(message).hinting("write packages: {yaml: ./packages.yaml}"));
+        };
+        let named: Vec<&str> = SOURCES.into_iter().filter(|source| map.contains_key(*source)).collect();
+        let source = match named[..] {
+            ["yaml"] => Source::Yaml(yaml::Yaml::open(config)?),
+            ["command"] => Source::Command(command::Command::open(config)?),
+            ["pagure"] => Source::Pagure(Box::new(pagure::Pagure::open(config)?)),
+            ["pkgdb"] => Source::Pkgdb(Box::new(pkgdb::Pkgdb::open(config)?)),
+            _ => return Err(not_one(map.keys(), &named)),
+        };
+        Ok(Self { source })
+    }
+
+    /// One package, on those of the branches `wanted` that it has. `None` = the source says for certain that there is none of that
+    /// name.
+    ///
+    /// # Errors
+    /// Whatever is not a certain answer. Permanent when the source has a name in this package that is none: waiting does not mend it.
+    pub async fn package(&self, name: &PackageName, wanted: &Wanted) -> Result<Option<Package>, Failure> {
+        let found = match &self.source {
+            Source::Yaml(source) => source.package(name).await,
+            Source::Command(source) => source.package(name).await,
+            Source::Pagure(source) => source.package(name, wanted).await,
+            Source::Pkgdb(source) => source.package(name).await,
+        }?;
+        Ok(found.map(|package| package.only(wanted)))
+    }
+
+    /// All of them, on those of the branches `wanted` that each has.
+    ///
+    /// # Errors
+    /// Whatever is not a certain and whole answer; also "there are no packages at all", and "no package has any of these branches",
+    /// which are not believed.
+    pub async fn all(&self, wanted: &Wanted) -> Result<All, Failure> {
+        let mut all = match &self.source {
+            Source::Yaml(source) => source.all().await,
+            Source::Command(source) => source.all().await,
+            Source::Pagure(source) => source.all(wanted).await,
+            Source::Pkgdb(source) => source.all().await,
+        }?;
+        let hint = "look at `packages` and `tags` of the handler's block";
+        let why = all.notes.first().map(|note| format!(" ({note})")).unwrap_or_default();
+        if all.packages.is_empty() && all.left_alone.is_empty() {
+            let message = "the source of packages says that there are none at all: that is not believed";
+            return Err(Failure::retry(format!("{message}{why}")).hinting(hint));
+        }
+        all.packages = all.packages.into_iter().map(|(name, package)| (name, package.only(wanted))).collect();
+        if all.left_alone.is_empty() && all.packages.values().all(|package| package.branches.is_empty()) {
+            let first: Vec<&str> = wanted.iter().take(3).map(BranchName::as_str).collect();
+            let message = "the source of packages has none on any of the branches that have tags";
+            return Err(Failure::retry(format!("{message} (such as {})", first.join(", "))).hinting(hint));
+        }
+        Ok(all)
+    }
+}
+
+impl Package {
+    /// The same, on these branches only.
+    fn only(mut self, wanted: &Wanted) -> Self {
+        self.branches.retain(|branch, _| wanted.contains(branch));
+        self
+    }
+}
+
+/// The failure for a block that names no source, or several.
+fn not_one<'a>(words: impl Iterator<Item = &'a String>, named: &[&str]) -> Failure {
+    let hint = "name one: packages: {yaml: ./packages.yaml} (or command, pagure, pkgdb)";
+    if !named.is_empty() {
+        let message = format!("`packages` names more than one source: {}", named.join(", "));
+        return Failure::permanent(message).hinting(hint);
+    }
+    let mistyped: Vec<&str> = words.map(String::as_str).filter(|word| did_you_mean(word, SOURCES).is_some()).collect();
+    if mistyped.is_empty() {
+        return Failure::permanent("`packages` names no source").hinting(hint);
+    }
+    unknown_words("packages", &mistyped, &SOURCES)
+}
+
+#[cfg(test)]
+#[path = "truth/tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod decide;
 pub mod demo;
+pub mod doctor;
 pub mod handler;
 pub mod list;
 pub mod plan;
@@ -74,6 +75,8 @@ pub enum Verb {
     Run(run::RunArgs),
     /// Check a site: all that can be known without running it
     Check(check::Args),
+    /// Say whether every bus, journal, handler and target can be reached, and with which rights
+    Doctor(doctor::Args),
     /// Dry run: which rules match a message and why not, and what each handler would change, as a diff
     #[command(visible_alias = "dry-run")]
     Plan(plan::PlanArgs),
@@ -143,6 +146,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.verb {
         Verb::Run(args) => run::run(args, common),
         Verb::Check(args) => check::run(&args, common),
+        Verb::Doctor(args) => doctor::run(&args, common),
         Verb::Schema(args) => schema::run(&args, common),
         Verb::Handler(args) => handler::run(args, common),
         Verb::Verify(args) => verify::run(args, common),

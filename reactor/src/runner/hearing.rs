@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use handler_api::limits::{CHANGES_MAX, LATER_MAX, NOTES_MAX, STDOUT_BYTES_MAX};
-use handler_api::{Answer, Change, Describe, Failure, Later, Line, exit};
+use handler_api::{Answer, Change, Describe, Failure, Finding, Later, Line, exit};
 
 use super::Verb;
 use handler_api::units::{parse_duration, show_duration};
@@ -33,6 +33,8 @@ pub(super) struct Hearing {
     pub describe: Option<Describe>,
     /// What it leaves to reactions of their own.
     pub later: Vec<Later>,
+    /// What it found, at most [`NOTES_MAX`].
+    pub findings: Vec<Finding>,
     notes: Vec<String>,
     /// Notes over [`NOTES_MAX`].
     notes_over: usize,
@@ -103,6 +105,12 @@ impl Hearing {
             }
             Line::Note(note) => {
                 self.note(&note);
+                Ok(None)
+            }
+            Line::Finding(finding) => {
+                if self.findings.len() < NOTES_MAX {
+                    self.findings.push(finding);
+                }
                 Ok(None)
             }
             Line::End { .. } | Line::Unknown => Ok(None),

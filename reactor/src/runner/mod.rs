@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use handler_api::limits::{DESCRIBE_SECONDS_MAX, HANDLERS_AT_ONCE_MAX, STDIN_BYTES_MAX, TERM_TO_KILL_SECONDS};
 use handler_api::protocol::VERSION;
-use handler_api::{Action, Change, Describe, Failure, Later, Plan, Request, exit, params};
+use handler_api::{Action, Change, Describe, Failure, Finding, Later, Plan, Request, exit, params};
 use serde_json::Map;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
@@ -91,6 +91,7 @@ enum Verb {
     Describe,
     Plan,
     Apply,
+    Doctor,
     Serve,
 }
 
@@ -100,20 +101,21 @@ impl Verb {
             Self::Describe => "describe",
             Self::Plan => "plan",
             Self::Apply => "apply",
+            Self::Doctor => "doctor",
             Self::Serve => "serve",
         }
     }
 
     /// One long-lived process does plan and apply, so it can't be held to reading.
     const fn is_read_only(self) -> bool {
-        matches!(self, Self::Describe | Self::Plan)
+        matches!(self, Self::Describe | Self::Plan | Self::Doctor)
     }
 
     const fn sees(self, secret: &Secret) -> bool {
         match self {
             Self::Describe => false,
             Self::Plan => secret.in_plan,
-            Self::Apply | Self::Serve => true,
+            Self::Apply | Self::Doctor | Self::Serve => true,
         }
     }
 }
@@ -283,6 +285,38 @@ impl Runner {
             hearing.changes = plan.to_vec();
         }
         judge(handler, &describe, plan, hearing, ended)
+    }
+
+    /// What a built-in handler finds when it looks at its truth and its target, with all its secrets. A program of the site's
+    /// own is not asked: it has no such verb.
+    ///
+    /// # Errors
+    /// When it could not look at all.
+    pub async fn doctor(&self, handler: &HandlerConfig, timeout: Duration) -> Result<Vec<Finding>, Failure> {
+        let (verb, cancel) = (Verb::Doctor, never());
+        if !matches!(handler.program, Program::BuiltIn(_)) {
+            return Ok(Vec::new());
+        }
+        let _permit = self.permit().await;
+        let request = Request {
+            reactor: VERSION,
+            id: None,
+            verb: None,
+            reaction: String::new(),
+            rule: String::new(),
+            key: String::new(),
+            attempt: 1,
+            with: params::Params::new(),
+            config: handler.config.clone(),
+            messages: Vec::new(),
+            changes: None,
+        };
+        let stdin = request_line(&request)?;
+        let run = exec::Run { handler, verb, stdin, timeout, grace: self.options.term_to_kill, cancel };
+        let mut hearing = Hearing::default();
+        let (exit, log) = exec::run(&self.ground, run, &mut hearing, &mut |_| {}).await?;
+        hearing.verdict(verb, &exit, &log).map_err(|failure| about(handler, "doctor", failure))?;
+        Ok(hearing.findings)
     }
 
     /// Lets the long-lived handlers go, after what is under way in them, and waits until they have ended. At the end of the

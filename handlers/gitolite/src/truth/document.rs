@@ -12,22 +12,20 @@
 //!   forks/bob/rpms/foo: {commit: [bob], fork: true}
 //! ```
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use forge::document::{List, Name, Pairs, Placed, from_json, from_yaml, list, pairs};
+use forge::notes::Notes;
 use handler_api::Failure;
-use handler_api::words::quoted;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use super::entry::{Entry, Name, Names, Place, repo_name};
-use super::{All, BRANCHES_MAX, Notes, PEOPLE_MAX, REPOS_MAX, Repo};
+use super::entry::{Entry, Names, Place, repo_name};
+use super::{All, BRANCHES_MAX, PEOPLE_MAX, REPOS_MAX, Repo};
 use crate::names::RepoName;
-
-/// Most values in the YAML file; an alias counts in full.
-const NODES_MAX: usize = 8_000_000;
 
 /// What is read of one repository: good, or a sentence that says what is wrong with it.
 type Read = Result<Repo, String>;
@@ -44,28 +42,14 @@ pub(super) struct Document {
 impl Document {
     /// Reads YAML. `source` is the file's path.
     pub fn from_yaml(text: &str, source: &str) -> Result<Self, Failure> {
-        let options = serde_saphyr::options! {
-            with_snippet: false,
-            strict_booleans: true,
-            merge_keys: serde_saphyr::MergeKeyPolicy::Error,
-            duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
-            reject_unsupported_tags: true,
-            budget: serde_saphyr::budget! { max_nodes: NODES_MAX, max_events: 2 * NODES_MAX, max_documents: 1 },
-        };
-        let raw = serde_saphyr::from_str_with_options::<RawAll<Spanned<String>>>(text, options).map_err(|error| {
-            let at = error.location().map_or_else(|| source.to_owned(), |at| format!("{source}:{}", at.line()));
-            Failure::retry(format!("{at}: {}", one_line(&without_place(&error)))).hinting(format!(
-                "correct {source}: `repos:` is a map of NAME: {{commit: [alice, \"@group\"], …}}, groups in quotes"
-            ))
-        })?;
-        Self::checked(raw, source)
+        let hint = "`repos:` is a map of NAME: {commit: [alice, \"@group\"], …}, groups in quotes";
+        Self::checked(from_yaml::<RawAll<Spanned<String>>>(text, source, hint)?, source)
     }
 
     /// Reads the JSON of all repositories. `source` says whose it is.
     pub fn from_json(bytes: &[u8], source: &str) -> Result<Self, Failure> {
-        let raw = serde_json::from_slice::<RawAll<String>>(bytes);
         let shape = r#"{"repos": {"NAME": {"commit": ["alice", "@group"]}}}"#;
-        Self::checked(raw.map_err(|error| not_json(source, &error, shape))?, source)
+        Self::checked(from_json::<RawAll<String>>(bytes, source, shape)?, source)
     }
 
     fn checked<N: Placed>(raw: RawAll<N>, source: &str) -> Result<Self, Failure> {
@@ -110,8 +94,7 @@ impl Document {
 /// Reads the JSON of one repository: `{"repo": {…}}`, or null where there is none.
 pub(super) fn one_from_json(bytes: &[u8], name: &RepoName, source: &str) -> Result<Option<Repo>, Failure> {
     let shape = r#"{"repo": {"commit": ["alice", "@group"]}}, or {"repo": null} for "there is none","#;
-    let raw = serde_json::from_slice::<RawOne>(bytes).map_err(|error| not_json(source, &error, shape))?;
-    let Some(raw) = raw.repo else { return Ok(None) };
+    let Some(raw) = from_json::<RawOne>(bytes, source, shape)?.repo else { return Ok(None) };
     let read = read(raw, &name.as_str().to_owned().into(), source)?;
     read.map(Some).map_err(|sentence| place(source, name.as_str()).failure(sentence))
 }
@@ -128,51 +111,6 @@ fn read<N: Placed>(raw: RawRepo<N>, name: &Name, source: &str) -> Result<Read, F
 
 fn place<'a>(source: &'a str, repo: &'a str) -> Place<'a> {
     Place { source, repo, by_hand: true }
-}
-
-fn not_json(source: &str, error: &serde_json::Error, shape: &str) -> Failure {
-    let why = one_line(&error.to_string());
-    Failure::retry(format!("{source} printed what is not the JSON that was asked for: {why}"))
-        .hinting(format!("it must print {shape} and nothing else"))
-}
-
-/// What the YAML reader says to people, without the place, which stands before it.
-fn without_place(error: &serde_saphyr::Error) -> String {
-    let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
-    text.split(" at line ").next().unwrap_or_default().to_owned()
-}
-
-/// What a parser says, on one line and without what a terminal would act on.
-fn one_line(text: &str) -> String {
-    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    first.chars().filter(|c| !c.is_control()).take(400).collect()
-}
-
-/// A name which may know where it stands.
-trait Placed: DeserializeOwned {
-    fn name(self) -> Name;
-    fn text(&self) -> &str;
-}
-
-impl Placed for String {
-    fn name(self) -> Name {
-        self.into()
-    }
-
-    fn text(&self) -> &str {
-        self
-    }
-}
-
-impl Placed for Spanned<String> {
-    fn name(self) -> Name {
-        let line = self.referenced.line();
-        Name { text: self.value, line: (line > 0).then_some(line) }
-    }
-
-    fn text(&self) -> &str {
-        &self.value
-    }
 }
 
 #[derive(serde::Deserialize)]
@@ -192,7 +130,7 @@ struct RawOne {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, bound = "N: Placed")]
 struct RawRepo<N> {
-    commit: Option<List<N>>,
+    commit: Option<List<N, PEOPLE_MAX>>,
     #[serde(default = "Branches::none")]
     branches: Branches<N>,
     #[serde(default)]
@@ -217,7 +155,7 @@ enum Right {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, bound = "N: Placed")]
 struct RawPeople<N> {
-    commit: Option<List<N>>,
+    commit: Option<List<N, PEOPLE_MAX>>,
     #[serde(default)]
     everyone: bool,
 }
@@ -240,7 +178,7 @@ impl<N: Placed> RawRepo<N> {
     }
 }
 
-fn names<N: Placed>(list: Option<List<N>>, everyone: bool) -> Names {
+fn names<N: Placed>(list: Option<List<N, PEOPLE_MAX>>, everyone: bool) -> Names {
     let mut names = Names { everyone, ..Names::default() };
     for name in list.map(|list| list.0).unwrap_or_default() {
         let mut name = name.name();
@@ -254,80 +192,6 @@ fn names<N: Placed>(list: Option<List<N>>, everyone: bool) -> Names {
         }
     }
     names
-}
-
-/// A map in its order, without double names; `serde_json` would silently take the last.
-struct Pairs<N, V, const MAX: usize>(Vec<(N, V)>);
-
-impl<N, V, const MAX: usize> Pairs<N, V, MAX> {
-    fn none() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, N: Placed, V: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Pairs<N, V, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reading<N, V, const MAX: usize>(PhantomData<(N, V)>);
-        impl<'de, N: Placed, V: Deserialize<'de>, const MAX: usize> Visitor<'de> for Reading<N, V, MAX> {
-            type Value = Pairs<N, V, MAX>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of names")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Pairs<N, V, MAX>, A::Error> {
-                pairs(access, MAX).map(Pairs)
-            }
-        }
-        // Not `deserialize_map`: for that the YAML reader would take nothing at all for an empty one.
-        deserializer.deserialize_any(Reading(PhantomData))
-    }
-}
-
-fn pairs<'de, N: Placed, V: Deserialize<'de>, A: MapAccess<'de>>(
-    mut access: A,
-    max: usize,
-) -> Result<Vec<(N, V)>, A::Error> {
-    let mut pairs: Vec<(N, V)> = Vec::new();
-    let mut seen = HashSet::new();
-    while let Some((name, value)) = access.next_entry::<N, V>()? {
-        if pairs.len() >= max {
-            return Err(A::Error::custom(format!("more than {max} entries in one map")));
-        }
-        if !seen.insert(name.text().to_owned()) {
-            return Err(A::Error::custom(format!("{} is given twice", quoted(name.text()))));
-        }
-        pairs.push((name, value));
-    }
-    Ok(pairs)
-}
-
-/// A list; the YAML reader would take nothing at all for an empty one.
-struct List<N>(Vec<N>);
-
-impl<'de, N: Placed> Deserialize<'de> for List<N> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reading<N>(PhantomData<N>);
-        impl<'de, N: Placed> Visitor<'de> for Reading<N> {
-            type Value = List<N>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of names (`[]` for nobody)")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<List<N>, A::Error> {
-                list(access, PEOPLE_MAX).map(List)
-            }
-        }
-        deserializer.deserialize_any(Reading(PhantomData))
-    }
-}
-
-fn list<'de, N: Deserialize<'de>, A: SeqAccess<'de>>(mut access: A, max: usize) -> Result<Vec<N>, A::Error> {
-    let mut names = Vec::new();
-    while let Some(name) = access.next_element::<N>()? {
-        if names.len() >= max {
-            return Err(A::Error::custom(format!("more than {max} names in one list")));
-        }
-        names.push(name);
-    }
-    Ok(names)
 }
 
 /// Branches: a list, or a map of those with people of their own.

@@ -3,25 +3,12 @@
 //! Every name here is hostile text. One that is none spoils its repository, and only that: nobody's access is changed by
 //! leaving out what could not be read.
 
+use forge::document::Name;
 use handler_api::Failure;
 use handler_api::words::quoted;
 
 use super::{BRANCHES_MAX, DEPLOY_KEYS_MAX, PEOPLE_MAX, People, Repo};
 use crate::names::{BranchName, GroupName, RepoName, UserName};
-
-/// A name that may know where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Name {
-    pub text: String,
-    /// The line, from 1, where that is known.
-    pub line: Option<u64>,
-}
-
-impl From<String> for Name {
-    fn from(text: String) -> Self {
-        Self { text, line: None }
-    }
-}
 
 /// Who is in a list.
 #[derive(Debug, Default)]
@@ -56,13 +43,13 @@ pub(super) struct Place<'a> {
 impl Place<'_> {
     /// The sentence for a name that is none.
     fn wrong(&self, name: &Name, what: &str, why: &str) -> String {
-        let at = name.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let at = name.place(self.source);
         let hint = if self.by_hand && is_everyone(&name.text) {
             "; to let in everyone who has an account, write `everyone: true`"
         } else {
             ""
         };
-        format!("{}{at}: {}: the {what} {} {why}{hint}", self.source, self.repo, quoted(&name.text))
+        format!("{at}: {}: the {what} {} {why}{hint}", self.repo, quoted(&name.text))
     }
 
     fn too_many(&self, what: &str, count: usize, max: usize) -> Result<(), String> {
@@ -134,7 +121,7 @@ impl Entry {
 /// Checks the name of a repository; the error is a sentence.
 pub(super) fn repo_name(name: &Name, source: &str) -> Result<RepoName, String> {
     RepoName::parse(&name.text).map_err(|why| {
-        let at = name.line.map(|line| format!(":{line}")).unwrap_or_default();
-        format!("{source}{at}: the repository {} {why}; it is left out", quoted(&name.text))
+        let at = name.place(source);
+        format!("{at}: the repository {} {why}; it is left out", quoted(&name.text))
     })
 }

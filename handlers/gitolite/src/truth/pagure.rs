@@ -12,112 +12,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounts::curl::{Answer, encode};
+use forge::document::Name;
+use forge::notes::Notes;
+use forge::pagure::{Address, Listing, Pagure as Site, Project, Users};
 use handler_api::Failure;
 use handler_api::words::{Words, is_name, quoted};
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
-use super::entry::{Entry, Name, Names, Place, repo_name};
-use super::http::{Server, found, is_json, said};
-use super::{All, Notes, REPOS_MAX, Repo};
+use super::entry::{Entry, Names, Place, repo_name};
+use super::{All, Repo};
 use crate::names::{BranchName, RepoName};
 
 /// Most namespaces.
 pub const NAMESPACES_MAX: usize = 100;
 /// Most names under `pull_requests_only`.
 pub const PULL_REQUESTS_ONLY_MAX: usize = 10_000;
-/// Projects of one page: pagure's own maximum. Pagure sorts by a name that forks share, so such a list can lose some where two
-/// pages meet; then all is read again in pages that meet elsewhere.
-const PAGE_PROJECTS: [u64; 3] = [100, 97, 89];
-/// Pages in one run of curl; a page has up to some hundred kilobytes.
-const PAGES_PER_RUN: usize = 10;
-/// Requests for branches in one run of curl.
-const BRANCHES_PER_RUN: usize = 50;
-/// Most projects whose branches could not be read, while the others are believed.
-const UNREADABLE_MAX: usize = 100;
-
 /// The source, as configured.
 #[derive(Debug)]
 pub struct Pagure {
-    server: Server,
+    site: Site,
     /// None = all there are.
     namespaces: Option<BTreeSet<String>>,
     branches: bool,
     forks: bool,
     pull_requests_only: BTreeSet<RepoName>,
-    page_sizes: [u64; 3],
-}
-
-#[derive(Deserialize)]
-struct Project {
-    fullname: String,
-    access_users: Users,
-    access_groups: Groups,
-    #[serde(default)]
-    settings: Settings,
-}
-
-#[derive(Deserialize)]
-struct Users {
-    #[serde(deserialize_with = "somebody")]
-    owner: Vec<String>,
-    admin: Vec<String>,
-    commit: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Groups {
-    admin: Vec<String>,
-    commit: Vec<String>,
-}
-
-/// Every project has an owner; a list without one is no answer.
-fn somebody<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let names = Vec::<String>::deserialize(deserializer)?;
-    if names.is_empty() { Err(D::Error::custom("nobody is the `owner`")) } else { Ok(names) }
-}
-
-/// Only shown to some.
-#[derive(Default, Deserialize)]
-struct Settings {
-    #[serde(default)]
-    pull_request_access_only: bool,
-}
-
-#[derive(Deserialize)]
-struct Branches {
-    branches: Vec<String>,
-    total_branches: u64,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    projects: Vec<Project>,
-    total_projects: u64,
-    pagination: Pagination,
-}
-
-#[derive(Deserialize)]
-struct Pagination {
-    page: u64,
-    pages: u64,
-    per_page: u64,
-}
-
-/// What pagure says when something is not there.
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-    error_code: String,
-}
-
-/// What is asked of the list.
-#[derive(Clone, Copy)]
-struct Listing<'a> {
-    namespace: Option<&'a str>,
-    fork: bool,
 }
 
 impl Pagure {
@@ -129,7 +47,7 @@ impl Pagure {
     pub fn open(config: &Value) -> Result<Self, Failure> {
         let allowed = ["pagure", "namespaces", "branches", "forks", "pull_requests_only", "ca", "timeout"];
         let words = Words::read(config, "repos: pagure", &allowed)?;
-        let server = Server::read(&words, "pagure", "write https://HOST, without /api/0")?;
+        let site = Site::read(&words)?;
         let pull_requests_only = list(&words, "pull_requests_only", PULL_REQUESTS_ONLY_MAX, |name| {
             RepoName::parse(name).map_err(|why| format!("has {}, which {why}", quoted(name)))
         })?;
@@ -143,7 +61,7 @@ impl Pagure {
         }
         let (branches, forks) = (flag(&words, "branches", true)?, flag(&words, "forks", false)?);
         let pull_requests_only = pull_requests_only.unwrap_or_default();
-        Ok(Self { server, namespaces, branches, forks, pull_requests_only, page_sizes: PAGE_PROJECTS })
+        Ok(Self { site, namespaces, branches, forks, pull_requests_only })
     }
 
     /// See [`super::Truth::repo`].
@@ -152,29 +70,11 @@ impl Pagure {
     /// Whatever is not a certain answer of pagure's own; permanent for a bad name in the project, and for a name outside of
     /// what is configured.
     pub async fn repo(&self, name: &RepoName) -> Result<Option<Repo>, Failure> {
-        let project = self.path(name)?;
-        let branches = format!("{project}/git/branches");
-        let answers = self.server.get(&[project.clone(), branches.clone()]).await?;
-        let [about, listed] = &answers[..] else { return Err(self.server.odd(&project, "not all was answered")) };
-        // The second is asked for in any case: the path of a project `rpms/tags` alone is the one of the tags of `rpms`.
-        match (is_no_project(about), is_no_project(listed)) {
-            (true, true) => return Ok(None),
-            (false, false) => {}
-            (true, false) => {
-                return Err(self
-                    .server
-                    .odd(&project, "there is no such project, but it has branches: it came or went"));
-            }
-            (false, true) => return Err(self.server.odd(&branches, "the project has gone between two requests")),
-        }
-        let about: Project = found(about).map_err(|why| self.server.odd(&project, &why))?;
-        if about.fullname != name.as_str() {
-            let why = format!("it is about {} instead", quoted(&about.fullname));
-            return Err(self.server.odd(&project, &why));
-        }
-        let mut entry = self.entry(name, about);
+        self.looks_after(name)?;
+        let Some((project, branches)) = self.site.project(name.as_str()).await? else { return Ok(None) };
+        let mut entry = self.entry(name, project);
         if self.branches {
-            entry.branches = branches_of(listed).map_err(|why| self.server.odd(&branches, &why))?;
+            entry.branches = nameable(branches?);
         }
         let place = self.place(name.as_str());
         entry.checked(&place).map(Some).map_err(|sentence| place.failure(sentence))
@@ -190,8 +90,8 @@ impl Pagure {
         let mut entries = BTreeMap::new();
         for namespace in self.namespaces() {
             for fork in [false, true].into_iter().take(1 + usize::from(self.forks)) {
-                for (_, project) in self.list(Listing { namespace, fork }).await? {
-                    match repo_name(&Name::from(project.fullname.clone()), &self.server.base) {
+                for (_, project) in self.site.list(Listing { namespace, fork }).await? {
+                    match repo_name(&Name::from(project.fullname.clone()), &self.site.server.base) {
                         Ok(name) => drop(entries.insert(name.clone(), self.entry(&name, project))),
                         Err(sentence) => notes.add(|| sentence),
                     }
@@ -219,22 +119,12 @@ impl Pagure {
     }
 
     fn place<'a>(&'a self, repo: &'a str) -> Place<'a> {
-        Place { source: &self.server.base, repo, by_hand: false }
+        Place { source: &self.site.server.base, repo, by_hand: false }
     }
 
-    /// Where the API has it.
-    fn path(&self, name: &RepoName) -> Result<String, Failure> {
-        let parts: Vec<&str> = name.as_str().split('/').collect();
-        let (fork, namespace) = match parts[..] {
-            ["forks", _, namespace, _] => (true, Some(namespace)),
-            ["forks", _, _] => (true, None),
-            [namespace, _] if namespace != "forks" => (false, Some(namespace)),
-            [_] => (false, None),
-            _ => {
-                let message = format!("{name} is no name that a project of pagure can have");
-                return Err(Failure::permanent(message).hinting("NAME, NAMESPACE/NAME, forks/USER/NAMESPACE/NAME"));
-            }
-        };
+    /// Whether it is within what is configured.
+    fn looks_after(&self, name: &RepoName) -> Result<(), Failure> {
+        let Address { fork, namespace, .. } = Address::read(name.as_str())?;
         if fork && !self.forks {
             let hint =
                 "say forks: true beside pagure: if reactor is to look after forks, or let the rule leave them out";
@@ -245,8 +135,7 @@ impl Pagure {
             let hint = "add the namespace to namespaces: beside pagure:, or let the rule leave it out";
             return Err(Failure::permanent(format!("{name} is in none of the namespaces looked after")).hinting(hint));
         }
-        let (first, rest) = if fork { ("/fork", &parts[1..]) } else { ("", &parts[..]) };
-        Ok(format!("/api/0{first}{}", rest.iter().map(|part| format!("/{}", encode(part))).collect::<String>()))
+        Ok(())
     }
 
     fn entry(&self, name: &RepoName, project: Project) -> Entry {
@@ -256,42 +145,9 @@ impl Pagure {
         Entry {
             commit: Names { users: names(vec![owner, admin, commit]), groups, everyone: false },
             pull_requests_only: project.settings.pull_request_access_only || self.pull_requests_only.contains(name),
-            fork: is_fork(name.as_str()),
+            fork: name.as_str().starts_with("forks/"),
             ..Entry::default()
         }
-    }
-
-    /// All projects of a list, by name.
-    async fn list(&self, listing: Listing<'_>) -> Result<BTreeMap<String, Project>, Failure> {
-        let mut projects = BTreeMap::new();
-        let mut total = None;
-        for size in self.page_sizes {
-            let page = |number: u64| format!("{}&per_page={size}&page={number}", listing.path());
-            let first = page(1);
-            let mut reader = Reader { listing, size, total: &mut total, projects: &mut projects };
-            for answer in self.server.get(std::slice::from_ref(&first)).await? {
-                reader.take(1, &answer).map_err(|why| self.server.odd(&first, &why))?;
-            }
-            let rest: Vec<String> = (2..=reader.pages()).map(page).collect();
-            let taken = self.server.each(&rest, PAGES_PER_RUN, |at, answer| {
-                reader.take(at as u64 + 2, answer).map_err(|why| self.server.odd(&rest[at], &why))
-            });
-            taken.await?;
-            let (came, total) = (projects.len() as u64, total.unwrap_or_default());
-            if came == 0 && !listing.fork {
-                let namespace = listing.namespace.map(|name| format!(" in the namespace {name}")).unwrap_or_default();
-                let failure = self.server.odd(&first, &format!("it has no projects{namespace}: that is not believed"));
-                return Err(failure.hinting("is the namespace spelled as pagure does?"));
-            }
-            if came == total {
-                return Ok(projects);
-            }
-            if came > total {
-                return Err(self.server.odd(&first, "projects came and went while the list was read"));
-            }
-        }
-        let (came, total) = (projects.len(), total.unwrap_or_default());
-        Err(self.server.odd(&listing.path(), &format!("{came} projects came, and {total} should have")))
     }
 
     /// Asks for the branches of all of them. A project whose branches can't be read is taken out of `entries`.
@@ -301,113 +157,28 @@ impl Pagure {
         left_alone: &mut BTreeMap<RepoName, String>,
     ) -> Result<(), Failure> {
         let names: Vec<RepoName> = entries.keys().cloned().collect();
-        let path = |name: &RepoName| self.path(name).map(|path| format!("{path}/git/branches"));
-        let paths = names.iter().map(path).collect::<Result<Vec<String>, Failure>>()?;
-        let taken = self.server.each(&paths, BRANCHES_PER_RUN, |at, answer| {
-            let name = &names[at];
-            let why = match branches_of(answer) {
+        let asked: Vec<&str> = names.iter().map(RepoName::as_str).collect();
+        for (name, read) in names.iter().zip(self.site.branches(&asked).await?) {
+            match read {
                 Ok(branches) => {
                     if let Some(entry) = entries.get_mut(name) {
-                        entry.branches = branches;
+                        entry.branches = nameable(branches);
                     }
-                    return Ok(());
                 }
-                Err(_) if is_no_project(answer) => "it went away while all were read".to_owned(),
-                Err(why) => why,
-            };
-            entries.remove(name);
-            left_alone.insert(name.clone(), format!("{}{}: {why}", self.server.base, paths[at]));
-            if left_alone.len() > UNREADABLE_MAX {
-                let why = format!("the branches of more than {UNREADABLE_MAX} projects can't be read: {why}");
-                return Err(self.server.odd(&paths[at], &why));
+                Err(sentence) => {
+                    entries.remove(name);
+                    left_alone.insert(name.clone(), sentence);
+                }
             }
-            Ok(())
-        });
-        taken.await
-    }
-}
-
-impl Listing<'_> {
-    fn path(&self) -> String {
-        let namespace = self.namespace.map(|name| format!("namespace={}&", encode(name))).unwrap_or_default();
-        format!("/api/0/projects?{namespace}fork={}", self.fork)
-    }
-
-    /// Whether a project of this name was asked for; a server that does not read the question answers with all it has.
-    fn has(&self, fullname: &str) -> bool {
-        let own = if self.fork { fullname.splitn(3, '/').nth(2).unwrap_or_default() } else { fullname };
-        is_fork(fullname) == self.fork
-            && self.namespace.is_none_or(|name| own.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')))
-    }
-}
-
-/// Takes the pages of one list.
-struct Reader<'a> {
-    listing: Listing<'a>,
-    size: u64,
-    total: &'a mut Option<u64>,
-    projects: &'a mut BTreeMap<String, Project>,
-}
-
-impl Reader<'_> {
-    /// Takes page `number`, from 1 on; the first one first. The error is the end of a sentence.
-    fn take(&mut self, number: u64, answer: &Answer) -> Result<(), String> {
-        let Page { projects, total_projects, pagination } = found(answer)?;
-        let total = *self.total.get_or_insert(total_projects);
-        if total_projects != total {
-            return Err(format!("page {number} counts {total_projects} projects in all, the first counted {total}"));
-        }
-        if total > REPOS_MAX as u64 {
-            return Err(format!("it has {total} projects, at most {REPOS_MAX} are taken"));
-        }
-        let (size, pages) = (self.size, self.pages());
-        let Pagination { page, pages: says_pages, per_page } = pagination;
-        if (page, says_pages, per_page) != (number, pages, size) {
-            return Err(format!(
-                "asked for page {number} of {pages} with {size} projects each, it answers with page {page} of {says_pages} with {per_page}"
-            ));
-        }
-        let expected = (total - ((number - 1) * size).min(total)).min(size);
-        if projects.len() as u64 != expected {
-            return Err(format!("page {number} has {} projects, and should have {expected}", projects.len()));
-        }
-        for project in projects {
-            if !self.listing.has(&project.fullname) {
-                return Err(format!("page {number} has {}, which was not asked for", quoted(&project.fullname)));
-            }
-            self.projects.insert(project.fullname.clone(), project);
         }
         Ok(())
     }
-
-    fn pages(&self) -> u64 {
-        self.total.unwrap_or_default().div_ceil(self.size)
-    }
-}
-
-fn is_fork(fullname: &str) -> bool {
-    fullname.starts_with("forks/")
-}
-
-/// Pagure's own word that there is no such project.
-fn is_no_project(answer: &Answer) -> bool {
-    let refusal = serde_json::from_slice::<Refusal>(&answer.body);
-    answer.status == 404
-        && is_json(answer)
-        && refusal.is_ok_and(|refusal| refusal.error_code == "ENOPROJECT" && refusal.error == "Project not found")
 }
 
 /// Branches whose names can't stand in a rule are left out: whoever may push can make such, and must not be able to stop
 /// changes of the rules by it. A template denies what it does not name, or treats it as any other.
-fn branches_of(answer: &Answer) -> Result<Vec<(Name, Option<Names>)>, String> {
-    if is_no_project(answer) {
-        return Err(format!("HTTP status 404: {}", said(answer)));
-    }
-    let Branches { branches, total_branches } = found(answer)?;
-    if branches.len() as u64 != total_branches {
-        return Err(format!("it counts {total_branches} branches and names {}", branches.len()));
-    }
-    Ok(branches.into_iter().filter(|name| BranchName::parse(name).is_ok()).map(|name| (name.into(), None)).collect())
+fn nameable(branches: Vec<String>) -> Vec<(Name, Option<Names>)> {
+    branches.into_iter().filter(|name| BranchName::parse(name).is_ok()).map(|name| (name.into(), None)).collect()
 }
 
 fn flag(words: &Words<'_>, word: &str, default: bool) -> Result<bool, Failure> {

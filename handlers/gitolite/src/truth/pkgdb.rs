@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use forge::document::Name;
+use forge::notes::Notes;
+use forge::server::{Server, found, is_json, said};
 use handler_api::Failure;
 use handler_api::words::{Words, is_name, quoted};
 use serde::Deserialize;
@@ -20,9 +23,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::entry::{Entry, Name, Names, Place, repo_name};
-use super::http::{Server, found, is_json, said};
-use super::{All, Notes, REPOS_MAX, Repo};
+use super::entry::{Entry, Names, Place, repo_name};
+use super::{All, REPOS_MAX, Repo};
 use crate::names::RepoName;
 
 /// Where the answer is.

@@ -58,12 +58,3 @@ async fn no_repositories_at_all_are_not_believed() {
     let failure = truth.all().await.unwrap_err();
     assert!(failure.message().contains("../x"), "{failure:?}");
 }
-
-#[test]
-fn notes_are_bounded() {
-    let mut notes = Notes::default();
-    (0..NOTES_MAX * 2).for_each(|n| notes.add(|| n.to_string()));
-    let sentences = notes.into_sentences();
-    assert_eq!(sentences.len(), NOTES_MAX);
-    assert_eq!(sentences.last().unwrap(), &format!("and {} more such notes", NOTES_MAX + 1));
-}

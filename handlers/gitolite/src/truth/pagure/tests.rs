@@ -1,4 +1,4 @@
-//! Against a stand-in that answers in pagure's shapes (see `stub.rs`).
+//! Against a stand-in that answers in pagure's shapes (see `forge::stub`).
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use handler_api::exit;
 use serde_json::json;
 
 use super::*;
-use crate::truth::stub::{Act, Acts, Stub, faults, say};
+use forge::stub::{Act, Acts, Stub, faults, say};
 
 fn name(text: &str) -> RepoName {
     RepoName::parse(text).unwrap()
@@ -65,7 +65,7 @@ fn source(stub: &Stub, more: &Value) -> Pagure {
     let mut config = json!({"pagure": stub.url, "namespaces": ["rpms"], "timeout": "2s"});
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let mut source = Pagure::open(&config).unwrap();
-    source.page_sizes = [2, 3, 5];
+    source.site.page_sizes = [2, 3, 5];
     source
 }
 
@@ -132,7 +132,7 @@ async fn whatever_is_not_a_certain_answer_is_a_failure() {
     put(&mut acts, "rpms/foo");
     let stub = Stub::start(acts).await;
     let mut source = source(&stub, &json!({}));
-    source.server.curl.timeout = Duration::from_secs(1);
+    source.site.server.curl.timeout = Duration::from_secs(1);
     let (at, listed) = ("/api/0/rpms/foo", "/api/0/rpms/foo/git/branches");
     let changed = |change: &dyn Fn(&mut Value)| {
         let mut body = project("rpms/foo");
@@ -197,7 +197,7 @@ async fn a_hostile_name_spoils_its_project_and_no_other() {
     list(&mut acts, LIST, &all, 100);
     let stub = Stub::start(acts).await;
     let mut source = source(&stub, &json!({}));
-    source.page_sizes = [100; 3];
+    source.site.page_sizes = [100; 3];
     let found = source.all().await.unwrap();
     assert_eq!((found.repos.len(), found.left_alone.len()), (1, 2 * hostile.len()));
     for (repo, sentence) in &found.left_alone {
@@ -298,7 +298,7 @@ async fn a_list_that_is_not_whole_is_a_failure() {
     ]);
     let stub = Stub::start(acts_of(&five())).await;
     let mut source = source(&stub, &json!({"branches": false}));
-    source.server.curl.timeout = Duration::from_secs(1);
+    source.site.server.curl.timeout = Duration::from_secs(1);
     for (act, part) in wrong {
         let shown = format!("{act:?}");
         stub.set(&format!("{LIST}&per_page=2&page=3"), act);
@@ -350,12 +350,12 @@ async fn a_project_whose_branches_cant_be_read_is_left_alone_but_many_are_a_fail
     assert_eq!((all.repos.len(), all.left_alone.len()), (3, 2));
     assert!(all.left_alone[&name("rpms/p1")].contains("500"), "{all:?}");
     assert!(all.left_alone[&name("rpms/p2")].contains("went away"), "{all:?}");
-    let many: Vec<Value> = (0..=UNREADABLE_MAX).map(|n| project(&format!("rpms/q{n}"))).collect();
+    let many: Vec<Value> = (0..=forge::pagure::UNREADABLE_MAX).map(|n| project(&format!("rpms/q{n}"))).collect();
     let mut acts = Acts::new();
     list(&mut acts, LIST, &many, 500);
     let stub = Stub::start(acts).await;
     let mut source = source(&stub, &json!({}));
-    source.page_sizes = [500; 3];
+    source.site.page_sizes = [500; 3];
     let failure = source.all().await.unwrap_err();
     assert!(failure.message().contains("more than 100 projects"), "{failure}");
 }
@@ -392,12 +392,12 @@ async fn twenty_thousand_projects_take_seconds_and_their_branches_are_asked_in_f
     some.iter().for_each(|project| put(&mut acts, project["fullname"].as_str().unwrap()));
     let stub = Stub::start(acts).await;
     let mut without = source(&stub, &json!({"branches": false, "timeout": "60s"}));
-    without.page_sizes = PAGE_PROJECTS;
+    without.site.page_sizes = forge::pagure::PAGE_PROJECTS;
     let begun = Instant::now();
     assert_eq!(without.all().await.unwrap().repos.len(), 20_000);
     let listed = begun.elapsed();
     let mut with = source(&stub, &json!({"timeout": "60s"}));
-    with.page_sizes = [97; 3];
+    with.site.page_sizes = [97; 3];
     let begun = Instant::now();
     assert_eq!(with.all().await.unwrap().repos.values().filter(|repo| repo.branches.len() == 2).count(), 2_000);
     let asked = begun.elapsed();

@@ -1,4 +1,4 @@
-//! Against a stand-in that answers in pkgdb's shapes (see `stub.rs`).
+//! Against a stand-in that answers in pkgdb's shapes (see `forge::stub`).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::names::BranchName;
 use crate::truth::People;
-use crate::truth::stub::{Act, Acts, Stub, faults, say};
+use forge::stub::{Act, Acts, Stub, faults, say};
 
 fn name(text: &str) -> RepoName {
     RepoName::parse(text).unwrap()

@@ -1,5 +1,9 @@
-//! A small HTTP server on loopback for tests of faults. Pagure and pkgdb are web applications that a test cannot
+//! A small HTTP server on loopback for tests of faults. Pagure, pkgdb and bodhi are web applications that a test cannot
 //! install; it answers in the shapes that their own documentation and tests have, written anew.
+//!
+//! Only tests use it (feature `testkit`); it panics where a test should fail.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a tool for tests: they fail by a panic")]
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -12,24 +16,29 @@ use tokio::sync::Semaphore;
 
 /// What the server does with a path.
 #[derive(Clone, Debug)]
-pub(super) enum Act {
+pub enum Act {
+    /// Answers with a status, a type and a body.
     Say(u16, &'static str, String),
     /// Says that more is coming than comes.
     CutOff(String),
+    /// Never answers.
     Hang,
     /// Waits for the test's leave, one at a time.
     Held(Arc<Semaphore>, String),
 }
 
-pub(super) type Acts = HashMap<String, Act>;
+/// What the server does, by path with its query.
+pub type Acts = HashMap<String, Act>;
 
 /// A 200 with JSON.
-pub(super) fn say(body: &Value) -> Act {
+#[must_use]
+pub fn say(body: &Value) -> Act {
     Act::Say(200, "application/json", body.to_string())
 }
 
 /// The faults of servers and of what stands before them, each with a part of what must be said.
-pub(super) fn faults(good: &Value) -> Vec<(Act, &'static str)> {
+#[must_use]
+pub fn faults(good: &Value) -> Vec<(Act, &'static str)> {
     let html = "<html><h1>Not Found</h1></html>";
     vec![
         (Act::Say(500, "application/json", "{\"error\": \"Internal\"}".into()), "500"),
@@ -53,7 +62,9 @@ pub(super) fn faults(good: &Value) -> Vec<(Act, &'static str)> {
     ]
 }
 
-pub(super) struct Stub {
+/// The server; it runs as long as the test's runtime.
+pub struct Stub {
+    /// Its URL, without a slash at the end.
     pub url: String,
     /// The paths that were asked for, in their order.
     pub asked: Arc<Mutex<Vec<String>>>,
@@ -61,6 +72,7 @@ pub(super) struct Stub {
 }
 
 impl Stub {
+    /// Starts one on a free port. A path that is not in `acts` is answered with a 404 that is not JSON.
     pub async fn start(acts: Acts) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -74,11 +86,13 @@ impl Stub {
         Self { url, asked, acts }
     }
 
-    /// From now on.
+    /// What it does with `path` from now on.
     pub fn set(&self, path: &str, act: Act) {
         self.acts.lock().unwrap().insert(path.to_owned(), act);
     }
 
+    /// How many paths with this part were asked for.
+    #[must_use]
     pub fn count(&self, part: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|path| path.contains(part)).count()
     }

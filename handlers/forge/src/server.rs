@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 /// How long one request may take unless `timeout` says otherwise, in seconds.
-pub(super) const HTTP_SECONDS: u64 = 30;
+pub const HTTP_SECONDS: u64 = 30;
 /// Longest `timeout`, in seconds.
 const HTTP_SECONDS_MAX: u64 = 600;
 /// Runs of curl at the same time.
@@ -19,15 +19,20 @@ const RUNS_AT_ONCE: usize = 4;
 
 /// A server.
 #[derive(Debug)]
-pub(super) struct Server {
+pub struct Server {
     /// As people call it: `pagure`.
     what: &'static str,
+    /// Its URL, without a slash at the end.
     pub base: String,
+    /// How it is asked.
     pub curl: Curl,
 }
 
 impl Server {
-    /// Reads the URL under `word`, `ca: PATH?` and `timeout: 30s?`.
+    /// Reads the URL under `word`, `ca: PATH?` and `timeout: 30s?`. `hint` says what to write where the URL is none.
+    ///
+    /// # Errors
+    /// A permanent failure that names the wrong word.
     pub fn read(words: &Words<'_>, word: &'static str, hint: &str) -> Result<Self, Failure> {
         let url = words.get(word).unwrap_or(&Value::Null);
         let base = url.as_str().ok_or("is not a URL that begins with https://").and_then(check_url);
@@ -41,7 +46,17 @@ impl Server {
         Ok(Self { what: word, base, curl: Curl { ca: ca.map(Into::into), timeout, kerberos: Kerberos::No } })
     }
 
-    /// Asks for all of `paths` in one run, and answers in their order.
+    /// The same way of asking, at another URL (one that [`check_url`] has passed).
+    #[must_use]
+    pub fn elsewhere(&self, base: &str) -> Self {
+        Self { what: self.what, base: base.to_owned(), curl: self.curl.clone() }
+    }
+
+    /// Asks for all of `paths` (each from its slash on, percent-encoded; at most [`accounts::curl::REQUESTS_MAX`]) in one run, and
+    /// answers in their order.
+    ///
+    /// # Errors
+    /// When not all of them were answered whole.
     pub fn get(&self, paths: &[String]) -> impl Future<Output = Result<Vec<Answer>, Failure>> + Send + 'static {
         let get = |path: &String| Get {
             url: format!("{}{path}", self.base),
@@ -54,6 +69,9 @@ impl Server {
 
     /// Asks for all of `paths`, `per_run` in one run of curl and several runs at once. Each answer goes to `take` as it comes,
     /// with its place in `paths`; nothing of it is kept here.
+    ///
+    /// # Errors
+    /// When not all of them were answered whole; whatever `take` says.
     pub async fn each(
         &self,
         paths: &[String],
@@ -77,15 +95,19 @@ impl Server {
         }
     }
 
-    /// The failure for an answer that is not believed.
+    /// The failure for an answer that is not believed. `why` is the end of a sentence.
+    #[must_use]
     pub fn odd(&self, path: &str, why: &str) -> Failure {
         Failure::retry(format!("{} {}{path}: {why}", self.what, self.base))
             .hinting(format!("look for yourself: curl -i '{}{path}'", self.base))
     }
 }
 
-/// The JSON of a 200. The error is the end of a sentence.
-pub(super) fn found<T: DeserializeOwned>(answer: &Answer) -> Result<T, String> {
+/// The JSON of a 200.
+///
+/// # Errors
+/// The end of a sentence: another status, another type, another shape.
+pub fn found<T: DeserializeOwned>(answer: &Answer) -> Result<T, String> {
     if answer.status != 200 {
         return Err(format!("HTTP status {}: {}", answer.status, said(answer)));
     }
@@ -96,12 +118,14 @@ pub(super) fn found<T: DeserializeOwned>(answer: &Answer) -> Result<T, String> {
 }
 
 /// Whether it says that it is JSON.
-pub(super) fn is_json(answer: &Answer) -> bool {
+#[must_use]
+pub fn is_json(answer: &Answer) -> bool {
     answer.content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/json")
 }
 
 /// The beginning of what an answer says, for people.
-pub(super) fn said(answer: &Answer) -> String {
+#[must_use]
+pub fn said(answer: &Answer) -> String {
     let text = String::from_utf8_lossy(&answer.body[..answer.body.len().min(1_000)]);
     if text.trim().is_empty() { "it says nothing".into() } else { quoted(text.trim()) }
 }
