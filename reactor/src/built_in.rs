@@ -26,6 +26,12 @@ pub const ALL: &[BuiltIn] = &[
         check_files: gitolite::check_files,
     },
     BuiltIn {
+        name: "koji-owners",
+        serve: |verb| handler_api::serve(koji_owners::KojiOwners::new(), verb),
+        check: koji_owners::check_config,
+        check_files: koji_owners::check_files,
+    },
+    BuiltIn {
         name: "mirror-db",
         serve: |verb| handler_api::serve(mirror_db::MirrorDb::new(), verb),
         check: mirror_db::check_config,

@@ -11,7 +11,7 @@ use crate::hub::{Hub, Who};
 use crate::names::{BranchName, PackageName, TagName, UserName};
 use crate::plan;
 use crate::tags::Tags;
-use crate::truth::{Truth, Wanted};
+use crate::truth::{All, Truth, Wanted};
 
 /// From when on a certificate that ends is worth a word, in days before its end.
 pub const CERTIFICATE_DAYS_MIN: i64 = 14;
@@ -42,8 +42,7 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
         let shown = ca.display();
         found.push(Failure::retry(format!("the certificates, {shown}: {error}")).hinting(format!("ls -lL {shown}")));
     }
-    let is_written = config.tags.get("bodhi").is_none();
-    if config.packages.get("yaml").is_some() && is_written {
+    if config.packages.get("yaml").is_some() {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => found.extend(runtime.block_on(wrong_in_truth(&config))),
             Err(error) => found.push(Failure::retry(format!("no runtime to look at the truth: {error}"))),
@@ -52,22 +51,28 @@ pub fn check_files(words: &Map<String, Value>) -> Vec<Failure> {
     found
 }
 
-/// What is wrong with the truth, where it and the tags are files.
+/// What is wrong with the truth in a file; where bodhi has the tags, whether it can be read at all.
 async fn wrong_in_truth(config: &Config) -> Vec<Failure> {
     let read = async {
-        let branches: Wanted = Tags::open(&config.tags)?.read().await?.into_keys().collect();
-        Truth::open(&config.packages)?.all(&branches).await
+        let truth = Truth::open(&config.packages)?;
+        if config.tags.get("bodhi").is_some() {
+            return truth.package(&some_package()?, &Wanted::new()).await.map(|_| All::default());
+        }
+        truth.all(&Tags::open(&config.tags)?.read().await?.into_keys().collect()).await
     };
+    let alone = |why: &String| {
+        Failure::permanent(why.clone()).hinting("until it is mended, this package stays as it is in Koji")
+    };
+    let note = |why: &String| Failure::permanent(why.clone()).hinting("mend it, then `reactor check`");
     match read.await {
         Err(failure) => vec![failure],
-        Ok(all) => {
-            let alone = |why: &String| {
-                Failure::permanent(why.clone()).hinting("until it is mended, this package stays as it is in Koji")
-            };
-            let note = |why: &String| Failure::permanent(why.clone()).hinting("mend it, then `reactor check`");
-            all.left_alone.values().map(alone).chain(all.notes.iter().map(note)).collect()
-        }
+        Ok(all) => all.left_alone.values().map(alone).chain(all.notes.iter().map(note)).collect(),
     }
+}
+
+/// A package to ask about, where it does not matter which.
+fn some_package() -> Result<PackageName, Failure> {
+    PackageName::parse("bash").map_err(Failure::permanent)
 }
 
 /// Asks the hub and the truth, and says how each is: whether they answer, who we are there and what we may do, how long the certificate
@@ -195,10 +200,7 @@ async fn missing(hub: &Hub, config: &Config, tags: &BTreeSet<TagName>) -> Findin
 
 /// Whether the truth answers, whatever it says.
 async fn truth(config: &Config, branches: &Wanted) -> Finding {
-    let ask = async {
-        let name = PackageName::parse("bash").map_err(Failure::permanent)?;
-        Truth::open(&config.packages)?.package(&name, branches).await
-    };
+    let ask = async { Truth::open(&config.packages)?.package(&some_package()?, branches).await };
     match ask.await {
         Err(failure) => failure.into(),
         Ok(Some(_)) => Finding::good("the truth (`packages`) answers"),
@@ -220,11 +222,15 @@ mod tests {
 
     /// What is said of the files of a block, with a truth of this text.
     fn said(truth: &str, ca: Option<&str>) -> String {
+        said_with(truth, ca, &json!({"rawhide": "f45"}))
+    }
+
+    fn said_with(truth: &str, ca: Option<&str>, tags: &Value) -> String {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("packages.yaml");
         std::fs::write(&file, truth).unwrap();
         let block = json!({
-            "hub": "https://koji.example.org/kojihub", "packages": {"yaml": file}, "tags": {"rawhide": "f45"},
+            "hub": "https://koji.example.org/kojihub", "packages": {"yaml": file}, "tags": tags,
             "ca": ca.map(|name| dir.path().join(name)),
         });
         check_config(block.as_object().unwrap()).unwrap();
@@ -247,6 +253,9 @@ mod tests {
             let all = said(truth, None);
             assert!(all.contains(expected) && !all.contains("no hint"), "{expected}: {all}");
         }
+        let bodhi = json!({"bodhi": "https://bodhi.example.org"});
+        assert_eq!(said_with(GOOD, None, &bodhi), "", "bodhi is not asked");
+        assert!(said_with("packages: [\n", None, &bodhi).contains("packages.yaml"));
     }
 
     #[test]
@@ -287,7 +296,11 @@ mod tests {
         let block = json!({
             "hub": "http://127.0.0.1:1/kojihub", "packages": {"yaml": file}, "tags": {"rawhide": "f45"}, "timeout": "5s",
         });
-        let findings = doctor(block.as_object().unwrap()).await;
+        let request = json!({
+            "reactor": 1, "reaction": "", "rule": "", "key": "", "attempt": 1, "with": {}, "messages": [], "config": block,
+        });
+        let request = serde_json::from_value(request).unwrap();
+        let findings = handler_api::Handler::doctor(&crate::KojiOwners::new(), &request).await;
         assert!(!findings[0].good && findings[0].what.contains("127.0.0.1:1"), "{findings:?}");
         assert_eq!(findings.last(), Some(&Finding::good("the truth (`packages`) answers")));
         let wrong = doctor(json!({"hubb": "x"}).as_object().unwrap()).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handler_api::spelling::did_you_mean;
-use handler_api::{Change, Describe, Done, Failure, Handler, ParamType, Params, Plan, Request, protocol};
+use handler_api::{Change, Describe, Done, Failure, Finding, Handler, ParamType, Params, Plan, Request, protocol};
 use serde_json::{Map, Value};
 
 use self::lists::Lists;
@@ -94,6 +94,10 @@ impl Handler for KojiOwners {
 
     async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
         self.site(&request.config)?.apply(request, done).await
+    }
+
+    async fn doctor(&self, request: &Request) -> Vec<Finding> {
+        crate::check::doctor(&request.config).await
     }
 }
 
@@ -201,10 +205,8 @@ impl<H: Lists> Site<H> {
             self.hub.look(&[], &users).await?.without_account
         };
         let (steps, notes) = draft.settle(&missing, ways, false)?;
-        let mut said: Vec<String> = all.left_alone.values().cloned().collect();
-        said.extend(notes.sentences());
-        said.extend(all.notes.iter().cloned());
-        Ok((steps, said))
+        let said = notes.sentences().into_iter().chain(all.notes.iter().chain(all.left_alone.values()).cloned());
+        Ok((steps, said.collect()))
     }
 
     /// The steps of changes that say all that is to be done: read again what they are about.

@@ -123,7 +123,7 @@ impl Draft {
         if !stands_here && !entry.blocked {
             // The hub would say yes, and go on showing the other tag's owner.
             if !looked_after(&entry.tag) {
-                self.notes.add(tag, Kind::OwnerInherited { from: entry.tag.clone() }, package.as_str());
+                self.notes.add(tag, Kind::OwnerInherited { from: entry.tag.clone() }, package.as_str(), None);
             }
             return;
         }
@@ -150,7 +150,7 @@ impl Draft {
         let stands_here = |entry: &&Entry| entry.tag == tag.as_str() && !entry.blocked;
         for entry in entries.iter().filter(stands_here) {
             if rest.contains_key(entry.package.as_str()) && !all.left_alone.contains_key(&entry.package) {
-                self.notes.add(tag, Kind::NotInTruth, &entry.package);
+                self.notes.add(tag, Kind::NotInTruth, &entry.package, None);
             }
         }
     }
@@ -178,8 +178,7 @@ impl Draft {
             match &ways.no_account {
                 Some(instead) if missing.contains(instead) => return Err(no_account_either(&owner, instead)),
                 Some(instead) => {
-                    let kind = Kind::OwnedInstead { owner, instead: instead.clone() };
-                    notes.add(tag, kind, package.as_str());
+                    notes.add(tag, Kind::OwnedInstead { instead: instead.clone() }, package.as_str(), Some(&owner));
                     if step.was.as_deref() == Some(instead.as_str()) {
                         continue;
                     }
@@ -189,7 +188,7 @@ impl Draft {
                     kept.push(step);
                 }
                 None if alone => return Err(no_account(tag, package, &owner)),
-                None => notes.add(tag, Kind::NoAccount { owner }, package.as_str()),
+                None => notes.add(tag, Kind::NoAccount, package.as_str(), Some(&owner)),
             }
         }
         Ok((kept, notes))

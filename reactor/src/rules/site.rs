@@ -267,7 +267,7 @@ pub enum Mode {
 }
 
 /// The names of the built-in handlers (`use: NAME`); [`crate::built_in`] has what they do.
-pub const BUILT_IN: &[&str] = &["gitolite", "mirror-db", "mirror-pull", "ssh-keys"];
+pub const BUILT_IN: &[&str] = &["gitolite", "koji-owners", "mirror-db", "mirror-pull", "ssh-keys"];
 /// How long one plan or apply may take where the rules file does not say.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// `at_most` where only `quiet` is given: this many times `quiet`.

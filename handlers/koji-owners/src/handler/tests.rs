@@ -264,7 +264,7 @@ async fn a_reconcile_is_one_call_a_tag_and_one_for_whoever_is_new() {
     assert_eq!(targets(&plan), ["f44: package zsh", "f45: owner of fish"]);
     assert!(plan.changes.iter().all(|change| change.hold.is_some()), "a block and an orphan wait for a person");
     assert_eq!(plan.notes.len(), 2, "{:?}", plan.notes);
-    assert!(plan.notes[0].contains("bash: the truth says bob") && plan.notes[1].contains("ksh is in the list"));
+    assert!(plan.notes[0].contains("bash of bob is left alone") && plan.notes[1].contains("ksh is in the list"));
     let (ended, done) = here.apply(&json!({}), &plan.changes).await;
     assert_eq!((ended, done.len()), (Ok(()), 2));
     assert!(here.hub.rows().contains("f44 zsh alice blocked") && here.hub.rows().contains("f45 fish orphan"));
@@ -322,7 +322,7 @@ async fn a_thousand_failures_are_one_message_that_can_be_read() {
         .collect();
     let here = Here::new(&truth, Memory::with(&[]), &json!({"tags": {"rawhide": "f45"}}));
     let plan = here.plan(&json!({})).await.unwrap();
-    let long = |n: usize| (format!("p{n:04}"), Failure::permanent("x".repeat(1_000_000)));
+    let long = |n: usize| (format!("p{n:04}"), Failure::permanent("x".repeat(10_000)));
     lock(&here.hub.0).refused = (0..1_000).map(long).collect();
     let (ended, done) = here.apply(&json!({}), &plan.changes).await;
     let failure = ended.unwrap_err();

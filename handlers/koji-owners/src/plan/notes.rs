@@ -18,14 +18,9 @@ pub enum Kind {
         from: String,
     },
     /// Its owner has no account, and nobody gets it instead.
-    NoAccount {
-        /// Who has none.
-        owner: UserName,
-    },
+    NoAccount,
     /// Its owner has no account, and somebody else has it instead.
     OwnedInstead {
-        /// Who has none.
-        owner: UserName,
         /// Who has it instead.
         instead: UserName,
     },
@@ -44,12 +39,13 @@ struct Which {
 }
 
 impl Notes {
-    /// One more package of this kind in this tag.
-    pub fn add(&mut self, tag: &TagName, kind: Kind, package: &str) {
+    /// One more package of this kind in this tag; `owner` if it matters.
+    pub fn add(&mut self, tag: &TagName, kind: Kind, package: &str, owner: Option<&UserName>) {
         let which = self.0.entry((tag.clone(), kind)).or_default();
         which.count += 1;
         if which.first.len() < NAMES_SHOWN_MAX {
-            which.first.push(shown(package));
+            let of = owner.map(|owner| format!(" of {owner}")).unwrap_or_default();
+            which.first.push(format!("{}{of}", shown(package)));
         }
     }
 
@@ -71,11 +67,15 @@ fn sentence(tag: &TagName, kind: &Kind, which: &Which) -> String {
                 "{tag}: {what} {has} another owner than the truth says, and {it} inherited from {from}: change them there (`tags` of the handler's block names the tags that are looked after)"
             )
         }
-        Kind::NoAccount { owner } => format!(
-            "{tag}: {what}: the truth says {owner}, who has no account in Koji; left alone until {owner} has logged in there once"
-        ),
-        Kind::OwnedInstead { owner, instead } => {
-            format!("{tag}: {what}: {instead} instead of {owner}, who has no account in Koji")
+        Kind::NoAccount => {
+            let (is, owner) = if one { ("is", "its owner has") } else { ("are", "their owners have") };
+            format!(
+                "{tag}: {what} {is} left alone: {owner} no account in Koji, and must log in there once (koji hello)"
+            )
+        }
+        Kind::OwnedInstead { instead } => {
+            let owner = if one { "its owner has" } else { "their owners have" };
+            format!("{tag}: {what}: {instead} instead, for {owner} no account in Koji")
         }
         Kind::NotInTruth => {
             let is = if one { "is" } else { "are" };

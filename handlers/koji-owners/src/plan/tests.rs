@@ -6,6 +6,8 @@ use super::tell;
 use super::*;
 use crate::truth::{All, Package};
 
+mod properties;
+
 fn tag(name: &str) -> TagName {
     TagName::parse(name).unwrap()
 }
@@ -148,7 +150,7 @@ fn whoever_has_no_account_gets_nothing_and_nobody_else_does_unless_the_site_says
     assert!(failure.hint().unwrap().contains("reactor retry ID"));
     let instead = Ways { no_account: Some(user("releng")), ..ways() };
     let told = |entry, missing: &[&str]| plan_of("bash", &bob, entry, &instead, missing);
-    let note = "note: f45: bash: releng instead of bob, who has no account in Koji";
+    let note = "note: f45: bash of bob: releng instead, for its owner has no account in Koji";
     let set = format!("~ f45: owner of bash: alice → releng\n{note}");
     assert_eq!(told(Some(row("bash", "alice")), &["bob"]).unwrap(), set);
     assert_eq!(told(Some(row("bash", "releng")), &["bob"]).unwrap(), note, "it is so already");
@@ -209,7 +211,7 @@ fn in_a_reconcile_packages_of_somebody_without_an_account_stay_as_they_are_and_a
     assert_eq!(
         notes,
         [
-            "f45: bash and zsh: the truth says bob, who has no account in Koji; left alone until bob has logged in there once"
+            "f45: bash of bob and zsh of bob are left alone: their owners have no account in Koji, and must log in there once (koji hello)"
         ]
     );
 }
