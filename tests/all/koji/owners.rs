@@ -44,7 +44,7 @@ fn a_request_names_a_new_package_in_its_text() {
     assert_eq!(site.owners("fish"), ["kevin", "kevin", "kevin"]);
     site.say("pagure.issue.edit", &issue("please make me a package"));
     site.until("request", "failed", 1);
-    assert!(site.story("request").contains("hint:"), "{}", site.story("request"));
+    assert!(site.story("request").contains("is no request for a package"), "{}", site.story("request"));
 }
 
 #[test]
