@@ -1,6 +1,6 @@
 //! What goes wrong between `koji-owners` and a hub: everything is done once, nothing is lost, and a person is told what to do.
 
-use reactor_tests::koji::{Call, REACTOR};
+use reactor_tests::koji::{Call, EXPIRED, EXPIRING, Hub, PLAIN, REACTOR};
 use serde_json::json;
 
 use super::bomb;
@@ -182,4 +182,22 @@ fn reading_needs_no_login_and_writing_does() {
     });
     assert!(!calls.is_empty() && writes(&calls).is_empty(), "{calls:?}");
     assert!(calls.iter().all(|call| call.user.is_none()), "{calls:?}");
+}
+
+#[test]
+fn doctor_says_what_is_wrong_before_it_is() {
+    for (certificate, wrong) in
+        [(REACTOR, None), (EXPIRING, Some("ends")), (EXPIRED, Some("ended")), (PLAIN, Some("koji grant-permission"))]
+    {
+        let site = Site::new("koji-doctor", |dir| {
+            let hub = Hub::start(dir);
+            let secrets = json!({"koji": {"file": hub.certificate(certificate)}});
+            (hub, json!({"secrets": secrets}))
+        });
+        let said = site.reactor(&["doctor", "rules.yaml"]).1;
+        let mut lines = said.lines().skip_while(|line| !line.contains("handler koji"));
+        let failed = lines.any(|line| line.starts_with("FAIL"));
+        assert!(failed == wrong.is_some() && said.contains(wrong.unwrap_or("reactor")), "{certificate}:\n{said}");
+        println!("{certificate}:\n{said}");
+    }
 }
