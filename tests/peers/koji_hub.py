@@ -12,8 +12,8 @@ Tests say what they want on stdin, one JSON object a line, and get one a line on
 
     {"do": "seed", "users": {NAME: [PERMISSION]}, "tags": [[NAME, PARENT|null]], "packages": {TAG: [[NAME, OWNER, BLOCKED, ARCHES]]}}
     {"do": "entries"}: the rows of each tag, without what is inherited      {"do": "pace", "on": BOOLEAN}: as slow as a real hub
-    {"do": "disable", "user": NAME}      {"do": "revoke", "user": NAME}: all permissions      {"do": "expire"} or {"do": "close"}: every session
-    {"do": "released", "on": BOOLEAN}: see below
+    {"do": "disable", "user": NAME}      {"do": "revoke", "user": NAME}: all permissions
+    {"do": "expire"} or {"do": "close"}: every session      {"do": "old header", "on": BOOLEAN}: see below
     {"do": "trouble", "kind": KIND, "of": "any"|"login"|"read"|"write"|METHOD, "times": N, ...}   {"do": "well"}: no more trouble
     {"do": "release"}: calls that are held go on      {"do": "held"}: how many are
 
@@ -23,7 +23,7 @@ line is cut after `bytes` of the answer), `hold` (waits for `release`, in a mult
 
 The hub that was recorded read the number of a call in the header Koji-Session-Callnum, which clients send. The hub of the release
 1.35.3 looks for Koji-Callnum instead (kojihub/auth.py at its tag; "fix callnum lookup on hub" came after it), so it knows no
-RetryError for such clients: `released` is that one.
+RetryError for such clients: `old header` is that one.
 """
 
 import base64
@@ -112,15 +112,20 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, port, dir):
-        self.troubles, self.pace, self.released, self.now = Troubles(), False, False, []
+        self.troubles, self.pace, self.old_header, self.now = Troubles(), False, False, []
         # One call at a time is in the tables; one line at a time goes into the log.
         self.tables, self.lines = threading.Lock(), threading.Lock()
         store = Store()
         committed = dir / "committed"
-        for line in committed.read_text().splitlines(True) if committed.exists() else []:
-            if line.endswith("\n"):  # else: killed in the middle of it, so nobody was told
+        store.keep = committed.open("a+")
+        store.keep.seek(0)
+        good = 0
+        for line in store.keep.read().splitlines(True):
+            if line.endswith("\n"):
                 store.load(json.loads(line))
-        store.keep = committed.open("a")
+                good += len(line.encode())
+        # Killed while it wrote the last one: nobody was told.
+        store.keep.truncate(good)
         self.hub, self.log = Hub(store, self.element), (dir / "calls").open("a")
         super().__init__(("127.0.0.1", port), Call)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -147,11 +152,11 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def kind_of(path, method, params, session):
+def kind_of(method, params, session):
     """The words that a trouble's `of` may say about a call."""
-    elements = [call.get("methodName", "") for call in params[0]] if method in ("multiCall", "system.multicall") and params else [method]
     if method == "sslLogin":
         return {"any", "login", method}
+    elements = [call.get("methodName", "") for call in params[0]] if method == "multiCall" else [method]
     writes = session and any(re.match("packageList|create|grant|newGroup|disable|enable", name) for name in elements)
     return {"any", "write" if writes else "read", method}
 
@@ -199,7 +204,7 @@ class Call(BaseHTTPRequestHandler):
         except Exception as error:  # noqa: BLE001  (whatever a parser says)
             return self.reply(400, "Invalid request: %s\n" % error, "text/plain")
         number, key, callnum = self.session_words()
-        words = kind_of(self.path, method, params, number)
+        words = kind_of(method, params, number)
         self.entry = {"user": None, "method": method, "params": params, "callnum": callnum, "session": number}
         self.entry["client"], self.entry["bytes"] = self.client_address[1], length
         try:
@@ -214,7 +219,7 @@ class Call(BaseHTTPRequestHandler):
         headers, query = self.headers, {key: value[0] for key, value in parse_qs(urlsplit(self.path).query).items()}
         number = headers.get("Koji-Session-Id", query.get("session-id"))
         key = headers.get("Koji-Session-Key", query.get("session-key"))
-        new = None if self.server.released else headers.get("Koji-Session-Callnum")
+        new = None if self.server.old_header else headers.get("Koji-Session-Callnum")
         callnum = new or headers.get("Koji-Callnum") or query.get("callnum")
         return number, key, callnum and int(callnum)
 
@@ -333,8 +338,8 @@ def obey(server, wish):
         return {"held": troubles.held}
     elif do == "pace":
         server.pace = wish["on"]
-    elif do == "released":
-        server.released = wish["on"]
+    elif do == "old header":
+        server.old_header = wish["on"]
     else:
         with server.tables:
             if do == "entries":

@@ -17,7 +17,8 @@ from xmlrpc.client import Fault, loads
 
 # What a person did before these (INDEX.txt).
 BEFORE = {72: "expire", 75: "expire", 76: "close", 77: "disable kojiadmin"}
-OWN = "id owner_id package_id tag_id create_event revoke_event create_ts revoke_ts creator_id revoker_id session-id session-key owner".split()
+OWN = """id owner_id package_id tag_id create_event revoke_event create_ts revoke_ts creator_id revoker_id session-id session-key
+owner""".split()
 NUMBERED = {"createTag", "createUser", "newGroup"}
 
 
@@ -48,7 +49,8 @@ def decoded(status, body, method):
     except Exception:  # noqa: BLE001  (not XML: compared as it is)
         return status, body.decode()
     if method == "queryHistory":
-        value = {name: sorted(str(sorted(meaning(row).items())) for row in value[name]) for name in ("tag_packages", "tag_package_owners")}
+        tables = ("tag_packages", "tag_package_owners")
+        value = {name: sorted(str(sorted(meaning(row).items())) for row in value[name]) for name in tables}
     return status, type(value).__name__ if method in NUMBERED else meaning(value)
 
 

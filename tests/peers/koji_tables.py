@@ -446,7 +446,7 @@ class Hub:
         if method == "sslLogin":
             handler = login
         else:
-            handler = getattr(self, "multiCall" if method == "system.multicall" else method, None) if method in CALLS else None
+            handler = getattr(self, method) if method in CALLS else None
         if not handler:
             raise Refused("Invalid method: %s" % method)
         params, named = list(params), {}
@@ -463,14 +463,14 @@ class Hub:
 CALLS = set(
     """packageListAdd packageListSetOwner packageListSetArches packageListBlock packageListUnblock packageListRemove
     listPackages getPackageConfig checkTagPackage queryHistory getAPIVersion getKojiVersion getLoggedInUser getPerms getUserPerms
-    getUser getTag createUser newGroup disableUser enableUser grantPermission createTag multiCall system.multicall subsession
+    getUser getTag createUser newGroup disableUser enableUser grantPermission createTag multiCall subsession
     logout""".split()
 )
 
 
 def traceback(fault):
     """As long as a real one's, about 1,500 bytes; clients must read over it."""
-    frames = [("kojixmlrpc", "multiCall"), ("kojixmlrpc", "_dispatch"), ("koji", "call_with_argcheck"), ("kojihub", "pkglist_setowner")]
-    frames += [("kojihub", "pkglist_add"), ("kojihub", "_direct_pkglist_add")]
+    frames = [("kojixmlrpc", "multiCall"), ("kojixmlrpc", "_dispatch"), ("koji", "call_with_argcheck")]
+    frames += [("kojihub", name) for name in ("pkglist_setowner", "pkglist_add", "_direct_pkglist_add")]
     lines = ['  File "/usr/share/koji-hub/%s.py", line 1, in %s\n%s\n' % (file, name, " " * 150) for file, name in frames]
     return ["Traceback (most recent call last):\n", *lines, "koji.GenericError: %s\n" % fault]

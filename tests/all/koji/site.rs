@@ -36,6 +36,7 @@ impl Site {
         let scratch = Scratch::new(name);
         let (hub, words) = start(scratch.path());
         hub.user(REACTOR, &["tag"]);
+        hub.user("orphan", &[]);
         for tag in ["f43", "f44", "f45"] {
             hub.tag(tag, None);
             hub.packages(tag, &[("bash", "ralph"), ("zsh", "kevin")]);

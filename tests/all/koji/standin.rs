@@ -135,7 +135,7 @@ fn a_write_whose_answer_is_lost_was_done_once() {
 fn a_released_hub_knows_no_callnum_of_the_clients() {
     let scratch = Scratch::new("koji-released");
     let hub = site(&scratch);
-    hub.wish(&json!({"do": "released", "on": true}));
+    hub.wish(&json!({"do": "old header", "on": true}));
     hub.trouble("lose", "write", json!({}));
     assert_eq!(hub.ask(Some(REACTOR), WRITE), Value::Null, "done again, and nobody is told");
     assert_eq!(hub.owner("f42", "bash").as_deref(), Some("kevin"));

@@ -1,6 +1,6 @@
 //! What goes wrong between `koji-owners` and a hub: everything is done once, nothing is lost, and a person is told what to do.
 
-use reactor_tests::koji::{Call, REACTOR};
+use reactor_tests::koji::{Call, EXPIRED, EXPIRING, Hub, PLAIN, REACTOR};
 use serde_json::json;
 
 use super::bomb;
@@ -73,7 +73,7 @@ fn what_was_done_and_not_answered_is_done_once() {
 #[test]
 fn a_hub_that_does_not_know_that_it_was_done_does_it_once_all_the_same() {
     let mut site = warm("koji-released");
-    site.hub.wish(&json!({"do": "released", "on": true}));
+    site.hub.wish(&json!({"do": "old header", "on": true}));
     site.hub.blocked("f44", "bash", "ralph");
     site.is("bash", json!({"owner": "kevin", "branches": ["f43", "f44", "rawhide"], "retired": []}));
     site.hub.trouble("lose", "write", json!({}));
@@ -123,7 +123,7 @@ fn an_owner_without_an_account_is_never_somebody_else() {
     site.changed_hands("bash");
     site.until("bash", "failed", 1);
     let story = site.story("bash");
-    assert!(story.contains("carol") && story.contains("account") && story.contains("hint:"), "{story}");
+    assert!(story.contains("carol") && story.contains("account") && story.contains("hint "), "{story}");
     assert_eq!(site.owners("bash"), ["ralph", "ralph", "ralph"]);
     site.hub.user("carol", &[]);
     assert_eq!(site.reactor(&["retry", &site.id("bash")]).0, 0);
@@ -182,4 +182,22 @@ fn reading_needs_no_login_and_writing_does() {
     });
     assert!(!calls.is_empty() && writes(&calls).is_empty(), "{calls:?}");
     assert!(calls.iter().all(|call| call.user.is_none()), "{calls:?}");
+}
+
+#[test]
+fn doctor_says_what_is_wrong_before_it_is() {
+    for (certificate, wrong) in
+        [(REACTOR, None), (EXPIRING, Some("ends")), (EXPIRED, Some("ended")), (PLAIN, Some("koji grant-permission"))]
+    {
+        let site = Site::new("koji-doctor", |dir| {
+            let hub = Hub::start(dir);
+            let secrets = json!({"koji": {"file": hub.certificate(certificate)}});
+            (hub, json!({"secrets": secrets}))
+        });
+        let said = site.reactor(&["doctor", "rules.yaml"]).1;
+        let mut lines = said.lines().skip_while(|line| !line.contains("handler koji"));
+        let failed = lines.any(|line| line.starts_with("FAIL"));
+        assert!(failed == wrong.is_some() && said.contains(wrong.unwrap_or("reactor")), "{certificate}:\n{said}");
+        println!("{certificate}:\n{said}");
+    }
 }
