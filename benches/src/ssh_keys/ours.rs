@@ -183,7 +183,7 @@ impl<'a> Handler<'a> {
                 Line::End { code } => bail!("{verb} ended with {code}"),
                 Line::Error { message, .. } => bail!("{verb}: {message}"),
                 Line::Later(later) => bail!("{verb} left something for later: {}", later.why),
-                Line::Note(_) | Line::Describe(_) | Line::Unknown => {}
+                Line::Note(_) | Line::Finding(_) | Line::Describe(_) | Line::Unknown => {}
             }
         }
     }
