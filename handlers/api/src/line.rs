@@ -254,7 +254,9 @@ mod tests {
         let later = json!({"key": "host h7", "with": {"hosts": ["h7"]}, "why": "h7: refused", "target": "h7"});
         let later = Line::Later(serde_json::from_value(later).unwrap());
         let finding = Line::Finding(Finding::bad("the hub does not answer", "koji hello"));
-        for line in [Line::from(&failure), finding, Line::End { code: 0 }, Line::Note("n\nü".into()), later, Line::Unknown] {
+        for line in
+            [Line::from(&failure), finding, Line::End { code: 0 }, Line::Note("n\nü".into()), later, Line::Unknown]
+        {
             let answer = Answer { id: Some(1), line };
             let written = answer.to_line();
             assert_eq!(written.iter().filter(|b| **b == b'\n').count(), 1);

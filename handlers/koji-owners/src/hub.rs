@@ -11,7 +11,7 @@ mod calls;
 mod certificate;
 mod judge;
 mod session;
-mod xml;
+pub mod xml;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -3,6 +3,7 @@
 
 mod git;
 mod keys;
+mod koji;
 mod mirrors;
 mod pull;
 mod site;
@@ -64,26 +65,30 @@ pub fn run(args: &DemoArgs, common: &Common) -> anyhow::Result<ExitCode> {
     }
     changes(&mut stage, python)?;
     keys::keys(&mut stage)?;
-    let git = has("git");
-    if git {
+    let here = Here { git: has("git"), rsync: has("rsync"), curl: has("curl") };
+    if here.git {
         git::git(&mut stage)?;
     } else {
         out("(git is not here: the handler gitolite is left out)\n");
     }
     mirrors::mirrors(&mut stage)?;
-    let rsync = has("rsync");
-    if rsync {
+    if here.rsync {
         pull::pull(&mut stage)?;
     } else {
         out("(rsync is not here: the handler mirror-pull is left out)\n");
+    }
+    if here.curl {
+        koji::koji(&mut stage)?;
+    } else {
+        out("(curl is not here: the handler koji-owners is left out)\n");
     }
     lies(&mut stage)?;
     if python {
         held(&mut stage)?;
     }
     killed(&mut stage)?;
-    stage.until("the last reaction", |rows| rows.iter().all(|row| row.state.is_final() || !counts(row, git, rsync)))?;
-    let right = tell(&stage, git, rsync)?;
+    stage.until("the last reaction", |rows| rows.iter().all(|row| row.state.is_final() || !counts(row, here)))?;
+    let right = tell(&stage, here)?;
     if args.keep {
         play(&dir);
         stage.wait_for_the_end();
@@ -116,7 +121,7 @@ fn changes(stage: &mut Stage, python: bool) -> anyhow::Result<()> {
 }
 
 fn lies(stage: &mut Stage) -> anyhow::Result<()> {
-    out("6. What is not proven is not believed");
+    out("7. What is not proven is not believed");
     stage.lie()?;
     for (reason, topic) in stage.until_refused(4)? {
         out(&format!("   refused  {topic}: {reason}"));
@@ -126,7 +131,7 @@ fn lies(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn held(stage: &mut Stage) -> anyhow::Result<()> {
-    out("7. Too large a plan waits for a person");
+    out("8. Too large a plan waits for a person");
     stage.say("fas.group.member.remove", json!({"agent": "eve", "user": "toshio", "group": "root-keepers"}))?;
     stage.until("the held reaction", |rows| count(rows, State::Held) == 1)?;
     let rows = stage.rows()?;
@@ -144,7 +149,7 @@ fn held(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn killed(stage: &mut Stage) -> anyhow::Result<()> {
-    out(&format!("8. kill -9 in the middle of {CROWD} reactions"));
+    out(&format!("9. kill -9 in the middle of {CROWD} reactions"));
     let before = count(&stage.rows()?, State::Done);
     for n in 0..CROWD {
         let user = site::crowd_user(n);
@@ -166,8 +171,8 @@ fn killed(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 /// The summary; false if anything is not as it should be.
-fn tell(stage: &Stage, git: bool, rsync: bool) -> anyhow::Result<bool> {
-    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| counts(row, git, rsync)).collect();
+fn tell(stage: &Stage, here: Here) -> anyhow::Result<bool> {
+    let rows: Vec<_> = stage.rows()?.into_iter().filter(|row| counts(row, here)).collect();
     let aliases = std::fs::read_to_string(stage.dir().join(site::ALIASES))?;
     let exact = (0..CROWD).filter(|n| {
         let line = format!("{}: {}", site::crowd_user(*n), site::crowd_address(*n));
@@ -214,14 +219,27 @@ fn count(rows: &[ReactionRow], state: State) -> usize {
     rows.iter().filter(|row| row.state == state && is_plain(row)).count()
 }
 
-/// Not one of those that come beside the others: what is told to people, the ssh keys, git access, and the mirrors.
+/// Not one of those that come beside the others: what is told to people, the ssh keys, git access, the mirrors, and Koji.
 fn is_plain(row: &ReactionRow) -> bool {
-    !["notice", "hosts", "git", "mirrors", pull::HANDLER].contains(&&*row.handler)
+    !["notice", "hosts", "git", "mirrors", pull::HANDLER, koji::HANDLER].contains(&&*row.handler)
 }
 
-/// Not one that waits for git or rsync, where there is none.
-fn counts(row: &ReactionRow, git: bool, rsync: bool) -> bool {
-    (git || row.handler != "git") && (rsync || row.handler != pull::HANDLER)
+/// Programs that some handlers need.
+#[derive(Clone, Copy)]
+struct Here {
+    git: bool,
+    rsync: bool,
+    curl: bool,
+}
+
+/// Not one that waits for a program that is not there.
+fn counts(row: &ReactionRow, here: Here) -> bool {
+    match &*row.handler {
+        "git" => here.git,
+        pull::HANDLER => here.rsync,
+        koji::HANDLER => here.curl,
+        _ => true,
+    }
 }
 
 fn has(program: &str) -> bool {

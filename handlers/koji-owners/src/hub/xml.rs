@@ -144,6 +144,23 @@ pub fn reply(bytes: &[u8]) -> Result<Reply, String> {
     read::reply(bytes)
 }
 
+/// Reads a call, as a hub does: its method and its parameters. For `reactor demo`, which has no hub.
+///
+/// # Errors
+/// As [`reply`].
+pub fn called(bytes: &[u8]) -> Result<(String, Vec<Value>), String> {
+    read::called(bytes)
+}
+
+/// An answer, as a hub gives it.
+#[must_use]
+pub fn answer(value: &Value) -> String {
+    let mut out = String::from("<?xml version='1.0'?>\n<methodResponse>\n<params>\n<param>\n");
+    write(&mut out, value);
+    out.push_str("</param>\n</params>\n</methodResponse>\n");
+    out
+}
+
 fn write(out: &mut String, value: &Value) {
     out.push_str("<value>");
     match value {

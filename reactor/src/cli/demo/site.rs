@@ -44,12 +44,13 @@ const FILES: [(&str, &str, u32); 10] = [
 
 /// Writes the site below `dir`, with its bus at `address`.
 pub fn write(dir: &Path, address: &str, pki: &DemoPki) -> anyhow::Result<()> {
-    let rules = include_str!("../../../../rules.yaml").replace(ADDRESS, address);
+    let hub = super::koji::hub().context("no address for the hub of the demo")?;
+    let rules = include_str!("../../../../rules.yaml").replace(ADDRESS, address).replace(super::koji::ADDRESS, &hub);
     put(dir, "rules.yaml", rules.as_bytes(), 0o644)?;
     for (name, text, mode) in FILES {
         put(dir, name, text.as_bytes(), mode)?;
     }
-    let mirrors = super::mirrors::FILES.into_iter().chain(super::pull::FILES);
+    let mirrors = super::mirrors::FILES.into_iter().chain(super::pull::FILES).chain(super::koji::FILES);
     for (name, bytes) in super::git::FILES.into_iter().chain(mirrors) {
         put(dir, name, bytes, 0o644)?;
     }

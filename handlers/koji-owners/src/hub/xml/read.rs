@@ -36,8 +36,32 @@ pub(super) fn reply(bytes: &[u8]) -> Result<Reply, String> {
     Ok(reply)
 }
 
+/// See [`super::called`].
+pub(super) fn called(bytes: &[u8]) -> Result<(String, Vec<Value>), String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| format!("is no UTF-8: {error}"))?;
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().expand_empty_elements = true;
+    let mut parser = Parser { reader, values: 0 };
+    parser.open("methodCall")?;
+    parser.open("methodName")?;
+    let method = parser.text()?.into_owned();
+    parser.open("params")?;
+    let mut params = Vec::new();
+    while let Some(element) = parser.element()? {
+        if element != Element::Param {
+            return Err("is no XML-RPC: its params hold something else".to_owned());
+        }
+        params.push(parser.only_value()?);
+    }
+    parser.close()?;
+    parser.end()?;
+    Ok((method, params))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Element {
+    MethodCall,
+    MethodName,
     MethodResponse,
     Params,
     Param,
@@ -59,6 +83,8 @@ impl Element {
     fn of(name: &[u8]) -> Result<Self, String> {
         Ok(match name {
             b"methodResponse" => Self::MethodResponse,
+            b"methodCall" => Self::MethodCall,
+            b"methodName" => Self::MethodName,
             b"params" => Self::Params,
             b"param" => Self::Param,
             b"fault" => Self::Fault,
