@@ -45,6 +45,7 @@ from koji_tables import AUTH, BY_CERTIFICATE, BY_KERBEROS, DISABLED, Hub, Refuse
 
 VERSION = "1.35.3"
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
+DRAIN_SECONDS_MAX = 2
 # What a real hub took, in seconds (facts/targets.md).
 PACE_LOGIN, PACE_CALL, PACE_ELEMENT, PACE_ROW = 0.061, 0.018, 0.008, 0.00018
 
@@ -145,6 +146,19 @@ class Server(ThreadingHTTPServer):
             if trouble["kind"] == "elements" and number < trouble["first"]:
                 return Refused(trouble["text"], trouble["code"])
         return None
+
+    def finish_request(self, request, client_address):
+        try:
+            request.do_handshake()
+        except ssl.SSLError:
+            # The alert says why. Closing while the client still writes would cut it off.
+            with socket.socket(fileno=os.dup(request.fileno())) as line:
+                line.settimeout(DRAIN_SECONDS_MAX)
+                line.shutdown(socket.SHUT_WR)
+                while line.recv(4096):
+                    pass
+            return
+        super().finish_request(request, client_address)
 
     def handle_error(self, request, client_address):
         error = sys.exc_info()[1]
