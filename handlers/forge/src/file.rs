@@ -91,10 +91,4 @@ impl<D: Send + Sync + 'static> File<D> {
             }
         }
     }
-
-    /// Forgets what was parsed: what parsing costs is a question of tests.
-    #[cfg(feature = "testkit")]
-    pub fn forget(&self) {
-        *self.parsed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }

@@ -289,11 +289,11 @@ async fn a_host_that_hangs_costs_no_more_than_its_time() {
     }
     let started = Instant::now();
     let trouble = look(&fleet, &host).await.unwrap_err();
-    assert!(trouble.kind == TroubleKind::MayPass && started.elapsed() < Duration::from_secs(4), "{trouble:?}");
+    assert!(trouble.kind == TroubleKind::MayPass && started.elapsed() < LIMIT, "{trouble:?}");
 
     let started = Instant::now();
     let trouble = look(&fleet, &sshd.host()).await.unwrap_err();
-    assert!(trouble.kind == TroubleKind::MayPass && started.elapsed() < Duration::from_secs(9), "{trouble:?}");
+    assert!(trouble.kind == TroubleKind::MayPass && started.elapsed() < LIMIT, "{trouble:?}");
     until("the connection is closed", || sshd.masters().is_empty()).await;
 }
 

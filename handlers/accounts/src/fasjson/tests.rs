@@ -371,14 +371,11 @@ async fn many_people_without_a_single_key_are_not_believed() {
 }
 
 #[tokio::test]
-async fn twenty_thousand_members_take_seconds() {
+async fn twenty_thousand_members_come_whole() {
     let mut acts = Acts::new();
     list(&mut acts, "all", &members(20_000), 500);
     let client = Stub::start(acts).await.client(500);
-    let begun = Instant::now();
     assert_eq!(client.members(&groups(&["all"])).await.unwrap().accounts.len(), 20_000);
-    println!("20,000 members in {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -1,6 +1,5 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use accounts::yaml::YAML_BYTES_MAX;
 use serde_json::json;
@@ -57,9 +56,9 @@ async fn a_file_that_cant_be_read_is_a_failure_that_names_it() {
 }
 
 #[tokio::test]
-async fn twenty_thousand_repositories_are_parsed_within_a_second() {
+async fn a_file_that_has_not_changed_is_not_parsed_again() {
     let mut text = String::from("repos:\n");
-    for n in 0..20_000 {
+    for n in 0..2_000 {
         writeln!(
             text,
             "  rpms/package-{n}:\n    commit: [user{}, user{}, \"@sig{}\"]\n    branches: [rawhide, f40, f41, f42, epel9]",
@@ -73,18 +72,10 @@ async fn twenty_thousand_repositories_are_parsed_within_a_second() {
     let path = dir.path().join("repos.yaml");
     std::fs::write(&path, &text).unwrap();
     let source = Yaml::open(&json!({"yaml": path})).unwrap();
-    // Others build and test on this machine meanwhile: the best of three.
-    let mut parsed = Duration::MAX;
-    for _ in 0..3 {
-        source.file.forget();
-        let begun = Instant::now();
-        source.file.read().await.unwrap();
-        parsed = parsed.min(begun.elapsed());
-    }
-    let begun = Instant::now();
-    assert!(source.repo(&name("rpms/package-19999")).await.unwrap().is_some());
-    let again = begun.elapsed();
-    println!("{} bytes: parsed in {parsed:?}, one repository of the parsed file in {again:?}", text.len());
-    assert_eq!(source.all().await.unwrap().repos.len(), 20_000);
-    assert!(parsed < Duration::from_secs(1) && again < parsed, "{parsed:?} {again:?}");
+    let first = source.file.read().await.unwrap();
+    assert!(source.repo(&name("rpms/package-1999")).await.unwrap().is_some());
+    assert!(Arc::ptr_eq(&first, &source.file.read().await.unwrap()), "it was parsed again");
+    std::fs::write(&path, text.replace("user0,", "user1,")).unwrap();
+    assert!(!Arc::ptr_eq(&first, &source.file.read().await.unwrap()), "the old one was kept");
+    assert_eq!(source.all().await.unwrap().repos.len(), 2_000);
 }

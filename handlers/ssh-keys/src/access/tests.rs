@@ -346,16 +346,12 @@ fn the_example_is_sound() {
     assert_eq!(site.hosts["builder01"].place, Place::Own("%h/.ssh/authorized_keys".into()));
 }
 
-/// As large as they may be, an inventory and what is asked of it take no time that anybody notices.
 #[test]
-fn ten_thousand_hosts_are_read_quickly() {
+fn as_many_hosts_as_there_may_be_are_read_and_one_more_is_too_many() {
     let hosts: Vec<String> = (0..HOSTS_MAX).map(|at| format!("host{at:05}.example.org")).collect();
     let text = format!("groups:\n  all:\n    hosts: [{}]\n    access: [a, b: [pty]]\n", hosts.join(", "));
-    let began = std::time::Instant::now();
     let site = read(&text).unwrap();
     assert_eq!(site.hosts.len(), HOSTS_MAX);
-    assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
-    println!("{HOSTS_MAX} hosts: {:?}", began.elapsed());
     wrong(&text.replace("[host00000", "[more, host00000"), &["there are more than 10000 hosts"]);
 }
 

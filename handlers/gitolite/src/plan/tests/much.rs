@@ -1,7 +1,5 @@
 //! Plans with too many changes to be told one by one, and the speed of a large one.
 
-use std::time::{Duration, Instant};
-
 use super::*;
 
 fn site(repos: usize, names: &[&str]) -> Wanted {
@@ -91,21 +89,14 @@ fn a_plan_is_bounded_in_bytes() {
     assert!(bytes(&make(&mut files, &wanted, Compiled, &["x"])) <= PLAN_BYTES_MAX);
 }
 
-/// What the machine's load does to it is why the bound is far above what is seen (PERFORMANCE.md).
 #[test]
-fn a_whole_site_of_twenty_thousand_repositories_is_compared_in_seconds() {
+fn in_a_whole_site_of_twenty_thousand_repositories_nothing_is_left_to_do_after_its_plan() {
     let names: Vec<String> = (0..3_000).map(|n| format!("u{n}")).collect();
     let wanted = site_of(20_000, |n| (0..5).map(|at| names[(n * 7 + at * 11) % names.len()].as_str()).collect());
     let mut files = Files::default();
     for membership in [Asked, Compiled] {
-        let began = Instant::now();
         let planned = plan(&wanted, &files, membership, &told(&[])).unwrap();
-        let first = began.elapsed();
         files.apply(&planned);
-        let began = Instant::now();
         assert_eq!(plan(&wanted, &files, membership, &told(&[])).unwrap(), Planned::default());
-        let again = began.elapsed();
-        println!("{membership:?}: 20,000 new: {first:?}; nothing to do: {again:?}");
-        assert!(first.max(again) < Duration::from_secs(30), "{first:?}, {again:?}");
     }
 }
