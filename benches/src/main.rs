@@ -15,6 +15,7 @@
 mod daemon;
 mod gitolite;
 mod journal;
+mod koji;
 mod latency;
 mod load;
 mod matching;
@@ -52,7 +53,7 @@ impl Env {
 
 type Bench = fn(&Env) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench, &str); 10] = [
+const BENCHES: [(&str, Bench, &str); 11] = [
     ("matching", matching::run, "topic patterns and rules, in-process"),
     ("verify", verify::run, "signatures, in-process, one thread"),
     ("zmq", zmq_rate::run, "messages over ZeroMQ into the daemon, and its memory under load"),
@@ -62,6 +63,7 @@ const BENCHES: [(&str, Bench, &str); 10] = [
     ("gitolite", gitolite::ours::run, "access given or taken at 20,000 repositories, from the message on"),
     ("gitolite-ways", gitolite::run_ways, "the same in each of gitolite's own ways, without the handler"),
     ("mirror-db", mirror_db::run, "a master mirror of 200,000 files into the mirror database, beside umdl and find"),
+    ("koji-owners", koji::run, "package owners in Koji, beside the real Python client with a call a package"),
     ("start", start::run, "start-up and idle memory"),
 ];
 

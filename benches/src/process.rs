@@ -22,12 +22,25 @@ pub struct Memory {
 /// # Errors
 /// When there is no such process.
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    Ok(ticks(pid, 11..13)? / TICKS_PER_SECOND)
+}
+
+/// The sum of these fields of its `stat`, counted from 0 behind its name.
+fn ticks(pid: u32, fields: std::ops::Range<usize>) -> Result<f64> {
     let stat =
         std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))?;
     // The name in brackets may hold spaces; the fields are counted behind it.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
+    let all: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let of = |at: usize| all.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok(fields.map(of).sum())
+}
+
+/// The same with those of its children that have ended and were waited for.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_with_children_seconds(pid: u32) -> Result<f64> {
+    Ok(ticks(pid, 11..15)? / TICKS_PER_SECOND)
 }
 
 /// Memory of a process.

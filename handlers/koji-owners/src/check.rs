@@ -83,8 +83,9 @@ pub async fn doctor(words: &Map<String, Value>) -> Vec<Finding> {
         Err(failure) => return vec![failure.into()],
     };
     let hub = Hub::new(config.place.clone());
-    let mut findings = vec![accounts(&hub, &config).await];
-    if findings.iter().all(|finding| finding.good) {
+    let (answers, finding) = accounts(&hub, &config).await;
+    let mut findings = vec![finding];
+    if answers {
         findings.extend(rights(&hub, &config).await);
     } else if config.place.login.is_some() {
         // The hub does not answer: how long the certificate is good is known all the same.
@@ -94,27 +95,29 @@ pub async fn doctor(words: &Map<String, Value>) -> Vec<Finding> {
     match read_tags(&config).await {
         Err(failure) => findings.push(failure.into()),
         Ok((tags, branches)) => {
-            findings.push(missing(&hub, &config, &tags).await);
+            if answers {
+                findings.push(missing(&hub, &config, &tags).await);
+            }
             findings.push(truth(&config, &branches).await);
         }
     }
     findings
 }
 
-/// Whether the hub answers, and whoever gets packages has an account there.
-async fn accounts(hub: &Hub, config: &Config) -> Finding {
+/// Whether the hub answers; and that whoever gets packages has an account there.
+async fn accounts(hub: &Hub, config: &Config) -> (bool, Finding) {
     let (server, ways) = (&config.place.hub, &config.ways);
     let users: BTreeSet<UserName> = ways.no_account.iter().chain([&ways.orphan]).cloned().collect();
     match hub.without_account(&users).await {
-        Err(failure) => failure.into(),
+        Err(failure) => (false, failure.into()),
         Ok(missing) => match missing.iter().next() {
-            None => Finding::good(format!("{server} answers")),
-            Some(user) => Finding::bad(
-                format!("{server} answers, and has no account {user}, who is to get packages"),
-                format!(
-                    "koji add-user {user}, or write another name (`orphan`, `no_account`) into the handler's block"
-                ),
-            ),
+            None => (true, Finding::good(format!("{server} answers"))),
+            Some(user) => {
+                let what = format!("{server} answers, and has no account {user}, who is to get packages");
+                let hint =
+                    format!("koji add-user {user}, or write another name (`orphan`, `no_account`) into the handler's block");
+                (true, Finding::bad(what, hint))
+            }
         },
     }
 }
