@@ -98,7 +98,8 @@ fn single(env: &Env, hub: &Hub, site: &Site, dir: &Path, (packages, tags): (usiz
     }
     walls.sort_by(f64::total_cmp);
     let began = Instant::now();
-    let (old, login) = (package(packages - 1), format!("s.ssl_login({:?}, None, {:?})", hub.certificate(ADMIN), hub.ca()));
+    let (old, login) =
+        (package(packages - 1), format!("s.ssl_login({:?}, None, {:?})", hub.certificate(ADMIN), hub.ca()));
     let script = format!(
         "[(s.listPackages(tagID=t, pkgID='{old}', inherited=True), s.getUser('user005'), s.packageListSetOwner(t, '{old}', 'user005')) \
          for t in ['t%d' % n for n in range({tags})]]"
@@ -136,12 +137,18 @@ fn used(
 
 /// What the script of old asked in a pass without changes: the list, and each owner.
 fn old_look(hub: &Hub, packages: usize) -> Result<Used> {
-    timed(hub, None, &format!("[s.getUser(p['owner_name']) for p in s.listPackages(tagID='t1', inherited=True)[:{packages}]]"))
+    timed(
+        hub,
+        None,
+        &format!("[s.getUser(p['owner_name']) for p in s.listPackages(tagID='t1', inherited=True)[:{packages}]]"),
+    )
 }
 
 /// What it did to change owners: each by itself.
 fn old_changes(hub: &Hub, packages: usize) -> Result<Used> {
-    let changes = format!("[(s.getUser('user298'), s.packageListSetOwner('t1', 'package-%05d' % n, 'user298')) for n in range({packages})]");
+    let changes = format!(
+        "[(s.getUser('user298'), s.packageListSetOwner('t1', 'package-%05d' % n, 'user298')) for n in range({packages})]"
+    );
     timed(hub, Some(ADMIN), &changes)
 }
 

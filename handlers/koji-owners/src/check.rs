@@ -114,8 +114,9 @@ async fn accounts(hub: &Hub, config: &Config) -> (bool, Finding) {
             None => (true, Finding::good(format!("{server} answers"))),
             Some(user) => {
                 let what = format!("{server} answers, and has no account {user}, who is to get packages");
-                let hint =
-                    format!("koji add-user {user}, or write another name (`orphan`, `no_account`) into the handler's block");
+                let hint = format!(
+                    "koji add-user {user}, or write another name (`orphan`, `no_account`) into the handler's block"
+                );
                 (true, Finding::bad(what, hint))
             }
         },
