@@ -16,7 +16,7 @@ use sha1::Sha1;
 use super::canonical::Json;
 use super::encoding::base64_lines;
 use super::{Refusal, TrustConfig, Verifier, X509Config};
-use crate::message::{Message, RawMessage};
+use crate::message::{Form, Message, RawMessage};
 
 mod envelope;
 mod gpg;
@@ -91,7 +91,14 @@ fn raw(body: &Value) -> RawMessage {
 }
 
 fn raw_bytes(body: &[u8]) -> RawMessage {
-    RawMessage { bus: "test".into(), topic: TOPIC.into(), body: body.to_vec(), received: now(), token: 0 }
+    RawMessage {
+        bus: "test".into(),
+        topic: TOPIC.into(),
+        body: body.to_vec(),
+        received: now(),
+        token: 0,
+        form: Form::Envelope,
+    }
 }
 
 fn verify(config: TrustConfig, body: &Value) -> Result<Message, Refusal> {
