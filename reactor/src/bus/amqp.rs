@@ -118,19 +118,27 @@ impl AmqpSource {
 
     /// The next news; while it is waited for, the silence is looked at.
     async fn news(&mut self) -> News {
+        let due = self.heard + self.from.silence;
         let Some(link) = &mut self.link else { return News::Broken("not connected".to_owned().into()) };
-        if !self.is_silent {
-            let due = self.heard + self.from.silence;
-            if let Ok(news) = tokio::time::timeout_at(due, link.consumer.next()).await {
-                return news;
-            }
-            self.is_silent = true;
-            Counters::add(&self.counters.silences, 1);
-            let why = self.silent();
-            tracing::warn!(bus = %self.bus, "{why}\nhint: do the bindings still fit what is published? `silence` in the bus's block is how long is too long");
-            self.counters.set_trouble(Some(why));
+        if self.is_silent {
+            return link.consumer.next().await;
         }
-        link.consumer.next().await
+        if let Ok(news) = tokio::time::timeout_at(due, link.consumer.next()).await {
+            return news;
+        }
+        self.say_silent();
+        match &mut self.link {
+            Some(link) => link.consumer.next().await,
+            None => News::Broken("not connected".to_owned().into()),
+        }
+    }
+
+    fn say_silent(&mut self) {
+        self.is_silent = true;
+        Counters::add(&self.counters.silences, 1);
+        let why = self.silent();
+        tracing::warn!(bus = %self.bus, "{why}\nhint: do the bindings still fit what is published? `silence` in the bus's block is how long is too long");
+        self.counters.set_trouble(Some(why));
     }
 
     /// Takes news in, and what else is there already; what of it is wanted.

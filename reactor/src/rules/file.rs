@@ -469,7 +469,7 @@ fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
             found.push(Diagnostic::warning(*span, message).hint(hint));
         }
     }
-    for (name, bus) in merged.site.buses.iter().filter(|(_, bus)| bus.amqp.is_some() && !bus.listens()) {
+    for (name, _) in merged.site.buses.iter().filter(|(_, bus)| bus.amqp.is_some() && !bus.listens()) {
         if let Some(span) = merged.buses.get(name) {
             let message = format!(
                 "bus {} does not say that the broker is believed: it is not read, only published on",

@@ -30,7 +30,6 @@ pub(super) fn amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AmqpB
     let password = fields.block(reader, "password").and_then(|fields| fields.path(reader, "file", "the password"));
     let silence = fields.some_time(reader, "silence").unwrap_or(SILENCE_DEFAULT);
     let words = words(reader, fields);
-    let words = words(reader, fields);
     let settings = match file {
         Some(file) => {
             for name in IN_THE_FILE {

@@ -18,6 +18,7 @@ use super::encoding::base64_lines;
 use super::{Refusal, TrustConfig, Verifier, X509Config};
 use crate::message::{Form, Message, RawMessage};
 
+mod broker;
 mod envelope;
 mod gpg;
 mod sign;
