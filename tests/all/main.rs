@@ -4,6 +4,7 @@
 
 mod accounts;
 mod accounts_kerberos;
+mod amqp;
 mod fedmsg;
 mod fedmsg_sockets;
 mod gitolite;

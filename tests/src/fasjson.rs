@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::kdc::{Kdc, REALM};
 use crate::process::{Child, mortal};
 use crate::slapd::{BASE, Slapd};
-use crate::{free_port, wait_until};
+use crate::{free_port, test_deps, wait_until};
 
 /// The principal that FASJSON serves. Others prove who they are and are refused.
 pub const CALLER: &str = "reactor";
@@ -42,8 +42,7 @@ impl Fasjson {
     /// When it does not start, or is not installed: the real one is not optional.
     #[must_use]
     pub fn start(dir: &Path, kdc: &Kdc, slapd: &Slapd) -> Self {
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/reactor-test");
-        let deps = std::env::var_os("REACTOR_TEST_DEPS").map_or_else(home, PathBuf::from);
+        let deps = test_deps();
         let gunicorn = deps.join("fasjson/bin/gunicorn");
         assert!(gunicorn.exists(), "FASJSON is not in {}\nhint: run scripts/install-test-deps", deps.display());
         let dir = dir.join("fasjson");

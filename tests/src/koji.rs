@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Mutex;
@@ -17,8 +16,8 @@ use serde_json::{Value, json};
 
 use crate::kdc::Kdc;
 use crate::process::{Child, command};
-use crate::slapd::run;
-use crate::{free_port, peers, wait_until};
+use crate::tls::{Ca, DAYS};
+use crate::{free_port, peers, test_deps, wait_until};
 
 /// Has the permission `admin`, and a certificate.
 pub const ADMIN: &str = "kojiadmin";
@@ -40,7 +39,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// The environment with python3-gssapi.
 const PYTHON: &str = "/usr/bin/python3";
 const HINT: &str = "hint: run scripts/install-test-deps";
-const EC_KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
 
 /// A running hub.
 #[derive(Debug)]
@@ -346,8 +344,7 @@ impl Hub {
 
     /// A program of the environment with the real client, which finds no configuration of this machine's.
     fn real(&self, program: &str) -> Command {
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/reactor-test");
-        let deps = std::env::var_os("REACTOR_TEST_DEPS").map_or_else(home, PathBuf::from);
+        let deps = test_deps();
         let path = deps.join("koji/bin").join(program);
         assert!(path.exists(), "the real koji client is not in {}\n{HINT}", deps.display());
         let mut line = command(path);
@@ -385,25 +382,11 @@ impl Hub {
 
 /// A CA, the hub's certificate and those of the users.
 fn certificates(dir: &Path) {
-    std::fs::create_dir(dir).expect("a directory for certificates");
-    let openssl = |args: &[&str]| run(command("openssl").current_dir(dir).args(args), "");
-    let ca = ["req", "-x509", "-days", "30", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.crt"];
-    openssl(&[&ca[..], &EC_KEY].concat());
-    let days = EXPIRING_DAYS.to_string();
-    let users = [(ADMIN, ADMIN, "30"), (REACTOR, REACTOR, "30"), (PLAIN, PLAIN, "30")];
-    let ending = [(EXPIRING, REACTOR, days.as_str()), (EXPIRED, REACTOR, "-1")];
-    std::fs::write(dir.join("server.ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").expect("a file");
-    std::fs::write(dir.join("user.ext"), "extendedKeyUsage=clientAuth\n").expect("a file");
-    for (name, subject, days) in users.into_iter().chain(ending).chain([("server", "localhost", "30")]) {
-        let file = |extension: &str| format!("{name}.{extension}");
-        let (key, request, certificate) = (file("key"), file("csr"), file("crt"));
-        let subject = format!("/O=reactor tests/CN={subject}");
-        openssl(&[&["req", "-new", "-subj", &subject, "-keyout", &key, "-out", &request], &EC_KEY[..]].concat());
-        let kind = if name == "server" { "server.ext" } else { "user.ext" };
-        let sign = ["x509", "-req", "-in", &request, "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days"];
-        openssl(&[&sign[..], &[days, "-extfile", kind, "-out", &certificate]].concat());
-        let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a file of openssl's");
-        std::fs::write(dir.join(file("pem")), read(&key) + &read(&certificate)).expect("a file");
-        std::fs::set_permissions(dir.join(file("pem")), PermissionsExt::from_mode(0o600)).expect("its mode");
+    let ca = Ca::new(dir);
+    ca.server("server");
+    for user in [ADMIN, REACTOR, PLAIN] {
+        ca.user(user, user, DAYS);
     }
+    ca.user(EXPIRING, REACTOR, &EXPIRING_DAYS.to_string());
+    ca.user(EXPIRED, REACTOR, "-1");
 }

@@ -7,7 +7,8 @@
 //! * [`slapd`], [`kdc`], [`fasjson`]: the real servers that know people: OpenLDAP, MIT Kerberos, FASJSON
 //! * [`koji`]: a stand-in for a Koji hub, and the real client
 //! * [`relay`]: a line that breaks on purpose
-//! * [`pki`]: certificates in fedmsg's layout
+//! * [`rabbitmq`]: a real RabbitMQ; [`amqp_peers`]: the real Python fedora-messaging, and a bare AMQP client
+//! * [`pki`]: certificates in fedmsg's layout; [`tls`]: a CA for servers and users
 //! * [`postgres`]: a real PostgreSQL
 //! * [`gitolite`]: the real gitolite behind a real sshd
 //! * [`rsyncd`]: the real rsync daemon over a tree, with a gate
@@ -18,6 +19,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "this is test code: what is not there ends the test")]
 
+pub mod amqp_peers;
 pub mod daemon;
 pub mod fasjson;
 pub mod gitolite;
@@ -27,10 +29,12 @@ pub mod peers;
 pub mod pki;
 pub mod postgres;
 pub mod process;
+pub mod rabbitmq;
 pub mod relay;
 pub mod rsyncd;
 pub mod slapd;
 pub mod sshd;
+pub mod tls;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -114,6 +118,12 @@ pub fn random_below(n: u64) -> u64 {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).expect("random numbers");
     u64::from_le_bytes(bytes) % n
+}
+
+/// Where `scripts/install-test-deps` puts what it does not install as Debian's packages.
+pub(crate) fn test_deps() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/reactor-test");
+    std::env::var_os("REACTOR_TEST_DEPS").map_or_else(home, PathBuf::from)
 }
 
 /// A TCP port on the loopback that nobody listens on now. The kernel does not hand out the same one again soon, so that

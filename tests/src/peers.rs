@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::pki::{Pki, SIGNER};
 use crate::process::{Child, command};
+use crate::test_deps;
 
 /// Longest wait for an answer of a Python program. Importing fedmsg takes a second on an idle machine.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
@@ -32,8 +33,7 @@ impl PythonPeers {
     /// When it is not there: the real peers are not optional.
     #[must_use]
     pub fn find() -> Self {
-        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/reactor-test");
-        let deps = std::env::var_os("REACTOR_TEST_DEPS").map_or_else(home, PathBuf::from);
+        let deps = test_deps();
         let python = deps.join("venv/bin/python");
         assert!(python.exists(), "the real fedmsg is not in {}\nhint: run scripts/install-test-deps", deps.display());
         Self { python }
@@ -41,27 +41,11 @@ impl PythonPeers {
 
     /// A program of `tests/peers`, in a directory of its own under `dir`, with this fedmsg configuration.
     fn start(&self, dir: &Path, script: &str, args: &[&str], config: &Value) -> Peer {
-        let cwd = tempfile::Builder::new().prefix(script).tempdir_in(dir).expect("a directory").keep();
+        let cwd = directory(dir, script);
         std::fs::create_dir(cwd.join("fedmsg.d")).expect("a directory");
         let text = format!("import json\nconfig = json.loads(r'''{config}''')\n");
         std::fs::write(cwd.join("fedmsg.d/test.py"), text).expect("its configuration");
-        let log = std::fs::File::create(cwd.join("log")).expect("its log");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(format!("{script}.py"));
-        let mut child = Child::start(
-            command(&self.python)
-                .args(["-W", "ignore"])
-                .arg(script)
-                .args(args)
-                .current_dir(&cwd)
-                .env("HOME", &cwd)
-                .env_remove("VIRTUAL_ENV")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(log),
-        );
-        let stdin = child.inner.stdin.take();
-        let lines = lines(child.inner.stdout.take().expect("its stdout"));
-        Peer { child, stdin, lines, log: cwd.join("log") }
+        Peer::start(command(&self.python).args(["-W", "ignore"]), script, args, &cwd)
     }
 
     /// A publisher that binds `port`. Signs with `pki`, if given.
@@ -93,6 +77,11 @@ impl PythonPeers {
         let config = json!({"endpoints": {"relay_outbound": [outbound]}, "relay_inbound": [format!("tcp://127.0.0.1:{inbound}")]});
         self.start(dir, "relay", &[], &with_signing(config, None))
     }
+}
+
+/// A new directory for a program of `tests/peers`.
+pub(crate) fn directory(dir: &Path, script: &str) -> PathBuf {
+    tempfile::Builder::new().prefix(script).tempdir_in(dir).expect("a directory").keep()
 }
 
 fn endpoint(port: u16) -> String {
@@ -136,6 +125,37 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Starts a program of `tests/peers` with this Python, in this directory.
+    pub(crate) fn start(python: &mut Command, script: &str, args: &[&str], cwd: &Path) -> Self {
+        let log = std::fs::File::create(cwd.join("log")).expect("its log");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(format!("{script}.py"));
+        python.arg(script).args(args).current_dir(cwd).env("HOME", cwd).env_remove("VIRTUAL_ENV");
+        python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut child = Child::start(python);
+        let stdin = child.inner.stdin.take();
+        let lines = lines(child.inner.stdout.take().expect("its stdout"));
+        Self { child, stdin, lines, log: cwd.join("log") }
+    }
+
+    /// Tells it a line, and returns the next one that it prints.
+    ///
+    /// # Panics
+    /// With its log, when it does not answer.
+    pub fn ask(&mut self, line: &Value) -> String {
+        let stdin = self.stdin.as_mut().expect("its stdin");
+        let told = writeln!(stdin, "{line}").and_then(|()| stdin.flush());
+        told.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+        self.line()
+    }
+
+    /// How it ended.
+    ///
+    /// # Panics
+    /// With its log, when it does not end.
+    pub fn end(&mut self) -> ExitStatus {
+        self.child.wait(ANSWER_MAX).unwrap_or_else(|| panic!("the peer does not end: {}", self.log()))
+    }
+
     /// The next line that it prints; none if it prints none within `limit`.
     ///
     /// # Panics
@@ -185,12 +205,7 @@ impl Publisher {
     /// # Panics
     /// When the publisher does not do it.
     pub fn publish(&mut self, topic: &str, msg: &Value) -> String {
-        let asked = json!({"topic": topic, "msg": msg});
-        let stdin = self.0.stdin.as_mut().expect("its stdin");
-        writeln!(stdin, "{asked}")
-            .and_then(|()| stdin.flush())
-            .unwrap_or_else(|error| panic!("{error}: {}", self.0.log()));
-        self.0.line()
+        self.0.ask(&json!({"topic": topic, "msg": msg}))
     }
 
     /// SIGKILL.

@@ -1,0 +1,3 @@
+//! fedora-messaging over a real RabbitMQ.
+
+mod peers;
