@@ -239,7 +239,7 @@ pub fn resolve(bus: &str, from: &AmqpBus) -> Result<Amqp, BusError> {
             Settings::File(path) => {
                 format!("the form of the file is that of fedora-messaging: ls -l {}", path.display())
             }
-            Settings::Words(_) => "docs/rules.md: the words of `amqp`".into(),
+            Settings::Words(_) => "docs/amqp.md has the words of `amqp`".into(),
         },
     })
 }
