@@ -78,7 +78,14 @@ fn message(frames: &[Vec<u8>]) -> Option<RawMessage> {
         _ => return None,
     };
     let topic = String::from_utf8(topic.to_vec()).ok()?;
-    Some(RawMessage { bus: "vectors".into(), topic, body: body.to_vec(), received: at(TODAY), token: 0, form: Form::Envelope })
+    Some(RawMessage {
+        bus: "vectors".into(),
+        topic,
+        body: body.to_vec(),
+        received: at(TODAY),
+        token: 0,
+        form: Form::Envelope,
+    })
 }
 
 fn frames(folder: &Path, vector: &Value) -> Vec<Vec<u8>> {

@@ -7,7 +7,7 @@ use serde_json::Map;
 use super::diagnostics::shown;
 use super::lower::{Fields, Reader};
 use super::words::{EXCHANGE, QUEUE};
-use crate::bus::amqp::config::{Amqp, AmqpBus, Binding, Exchange, Queue, SILENCE_DEFAULT, Settings, Tls};
+use crate::bus::amqp::config::{Amqp, AmqpBus, Binding, Exchange, FILE_WHAT, Queue, SILENCE_DEFAULT, Settings, Tls};
 use crate::bus::amqp::url::Url;
 
 /// Words that stand in the file of fedora-messaging where `config` names one.
@@ -26,7 +26,7 @@ const IN_THE_FILE: [&str; 10] = [
 
 /// An `amqp` block. `None` where it names no broker that can be one.
 pub(super) fn amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AmqpBus> {
-    let file = fields.path(reader, "config", "the configuration of fedora-messaging");
+    let file = fields.path(reader, "config", FILE_WHAT);
     let password = fields.block(reader, "password").and_then(|fields| fields.path(reader, "file", "the password"));
     let silence = fields.some_time(reader, "silence").unwrap_or(SILENCE_DEFAULT);
     let words = words(reader, fields);

@@ -20,6 +20,8 @@ pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub const PREFETCH_MESSAGES_DEFAULT: u16 = 200;
 /// Connected, and without a message for so long: that is said, where the site does not say another time.
 pub const SILENCE_DEFAULT: Duration = Duration::from_secs(3_600);
+/// What the file of fedora-messaging is called where a site names it.
+pub const FILE_WHAT: &str = "the configuration of fedora-messaging";
 /// The exchange of fedora-messaging.
 pub const EXCHANGE_DEFAULT: &str = "amq.topic";
 /// Most queues, exchanges or bindings.

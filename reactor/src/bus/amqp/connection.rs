@@ -111,12 +111,6 @@ impl Connection {
 
     /// The handshake of section 2.2.4 of the specification.
     async fn log_in(&mut self, amqp: &Amqp) -> Result<(), Broken> {
-        let refused = || {
-            Broken::new(
-                "the broker closed the connection while we logged in",
-                "is it the right port (5671 with TLS), user and password? its log says more",
-            )
-        };
         self.write_bytes(PROTOCOL_HEADER).await?;
         let Said::Start { mechanisms } = self.said().await? else { return Err(unexpected()) };
         let url = &amqp.url;
@@ -130,8 +124,11 @@ impl Connection {
             ));
         }
         self.send(&methods::start_ok(&client(amqp), mechanism, response.as_bytes())).await?;
-        let said = self.said().await.map_err(|broken| if broken.hint.is_none() { refused() } else { broken })?;
-        let Said::Tune { frame_bytes_max, heartbeat_s } = said else { return Err(unexpected()) };
+        let said = self.said().await.map_err(|broken| {
+            let hint = "is it the right port (5671 with TLS), user and password? the broker's log says more";
+            Broken { hint: broken.hint.or(Some(hint)), ..broken }
+        });
+        let Said::Tune { frame_bytes_max, heartbeat_s } = said? else { return Err(unexpected()) };
         let ours = url.heartbeat_s.unwrap_or(HEARTBEAT_SECONDS);
         let heartbeat_s = if heartbeat_s == 0 || ours == 0 { ours.max(heartbeat_s) } else { ours.min(heartbeat_s) };
         let most = FRAME_BYTES_MAX as u32;
