@@ -60,8 +60,8 @@ fn check_headers(headers: &Map<String, Value>) -> Result<(), String> {
 /// The object that the body is. `null` is an empty one, as in Python.
 fn body(bytes: &[u8], encoding: Option<&str>) -> Result<Value, String> {
     let recoded;
-    let encoding = encoding.unwrap_or("utf-8").to_ascii_lowercase().replace(['-', '_', ' '], "");
-    let text = match encoding.as_str() {
+    let encoding = encoding.unwrap_or("utf-8");
+    let text = match encoding.to_ascii_lowercase().replace(['-', '_', ' '], "").as_str() {
         "utf8" | "u8" | "" => bytes,
         "ascii" | "usascii" if bytes.is_ascii() => bytes,
         "ascii" | "usascii" => return Err("the body is not ASCII, as its content_encoding says".into()),
@@ -69,8 +69,8 @@ fn body(bytes: &[u8], encoding: Option<&str>) -> Result<Value, String> {
             recoded = bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
             recoded.as_bytes()
         }
-        other => {
-            return Err(format!("its content_encoding `{}` is not utf-8, ascii or latin-1", other.escape_debug()));
+        _ => {
+            return Err(format!("its content_encoding `{}` is not utf-8, ascii or latin-1", encoding.escape_debug()));
         }
     };
     match parse(text).map_err(|error| format!("the body is {error}"))? {
