@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use reactor::message::RawMessage;
+use reactor::message::{Form, RawMessage};
 use reactor::trust::canonical;
 use reactor::trust::demo_pki::DEMO_SIGNER;
 use reactor::trust::x509::signer_and_key;
@@ -64,6 +64,7 @@ fn verified(env: &Env, pki: &Pki, bodies: &[Vec<u8>]) -> Result<f64> {
         body: body.clone(),
         received: now,
         token: 0,
+        form: Form::Envelope,
     };
     let raws: Vec<_> = bodies.iter().map(raw).collect();
     verifier.verify(&raws[0], now).map_err(|refusal| anyhow!("refused: {refusal}"))?;

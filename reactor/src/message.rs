@@ -98,6 +98,29 @@ pub struct RawMessage {
     pub received: Timestamp,
     /// The source's own number for it; handed back in `ack`.
     pub token: u64,
+    /// How the transport carries what is not the body.
+    pub form: Form,
+}
+
+/// How a transport carries what is not the payload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Form {
+    /// All of it is in the body: an envelope as fedmsg has it, or a line of JSON.
+    #[default]
+    Envelope,
+    /// Beside the body, as AMQP has it; or why it can't be a message.
+    Amqp(Box<Result<Unsigned, String>>),
+}
+
+/// What comes beside a body that nobody signed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unsigned {
+    /// The publisher's id (`message_id`).
+    pub id: Option<String>,
+    /// How the body's text is encoded (`content_encoding`); UTF-8 where it is not said.
+    pub encoding: Option<String>,
+    /// The publisher's headers.
+    pub headers: Map<String, Value>,
 }
 
 /// One thing that happened, as published on a bus.
@@ -112,7 +135,7 @@ pub struct Message {
     /// The bus it came from.
     pub bus: Arc<str>,
     /// Who signed it: certificate CN, GPG fingerprint, `file:NAME` for a local file, `reactor` for our own,
-    /// `unsigned` where the site accepts those.
+    /// `unsigned` or `broker` where the site accepts those.
     pub signer: String,
     /// The payload (`msg` in a fedmsg envelope). Named `msg` in rules, `body` in the handler protocol.
     pub body: Value,

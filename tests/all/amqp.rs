@@ -1,3 +1,4 @@
 //! fedora-messaging over a real RabbitMQ.
 
 mod peers;
+mod source;

@@ -26,6 +26,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
     let config = BusConfig {
         name: "test".into(),
         fedmsg: addresses,
+        amqp: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,

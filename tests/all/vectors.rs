@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use jiff::Timestamp;
-use reactor::message::RawMessage;
+use reactor::message::{Form, RawMessage};
 use reactor::trust::canonical::parse;
 use reactor::trust::encoding::python_base64;
 use reactor::trust::{Refusal, TrustConfig, Verifier, X509Config, signature_alone};
@@ -63,6 +63,7 @@ fn trust(folder: &Path, profile: &Value) -> TrustConfig {
         policy: profile["routing_policy"].as_object().unwrap().iter().map(|(t, s)| (t.clone(), signers(s))).collect(),
         accept_unlisted: !profile["routing_nitpicky"].as_bool().unwrap(),
         accept_unsigned: false,
+        accept_broker: false,
     }
 }
 
@@ -77,7 +78,14 @@ fn message(frames: &[Vec<u8>]) -> Option<RawMessage> {
         _ => return None,
     };
     let topic = String::from_utf8(topic.to_vec()).ok()?;
-    Some(RawMessage { bus: "vectors".into(), topic, body: body.to_vec(), received: at(TODAY), token: 0 })
+    Some(RawMessage {
+        bus: "vectors".into(),
+        topic,
+        body: body.to_vec(),
+        received: at(TODAY),
+        token: 0,
+        form: Form::Envelope,
+    })
 }
 
 fn frames(folder: &Path, vector: &Value) -> Vec<Vec<u8>> {

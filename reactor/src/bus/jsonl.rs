@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 
 use super::{BoxFuture, BusError, Counters, Source};
-use crate::message::{BODY_BYTES_MAX, RawMessage};
+use crate::message::{BODY_BYTES_MAX, Form, RawMessage};
 
 /// Read from the file at once, in bytes: many lines, so that they are journaled together.
 const READ_BYTES: usize = 256 * 1024;
@@ -106,6 +106,7 @@ impl JsonlSource {
                 body: self.line.trim_ascii().to_vec(),
                 received: super::clock(),
                 token: self.line_number,
+                form: Form::Envelope,
             });
             self.line.clear();
         }

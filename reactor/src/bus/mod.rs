@@ -1,5 +1,6 @@
 //! Where messages come from and go to. A new bus = one file here and one line in `open`.
 
+pub mod amqp;
 pub mod fedmsg;
 pub mod jsonl;
 pub mod publish;
@@ -8,8 +9,8 @@ pub mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::message::RawMessage;
 
@@ -57,12 +58,26 @@ pub struct Counters {
     pub connects: AtomicU64,
     /// Connections lost.
     pub disconnects: AtomicU64,
+    /// How often it was connected and nothing came for longer than the site's `silence`.
+    pub silences: AtomicU64,
+    trouble: Mutex<Option<String>>,
 }
 
 impl Counters {
     /// Adds to one of them.
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// What keeps the bus from being read now, in one line.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what keeps the bus from being read, or that nothing does.
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 }
 

@@ -159,13 +159,14 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Form;
     use jiff::Timestamp;
 
     const LONG: Duration = Duration::from_secs(20);
 
     fn raw(token: u64, bytes: usize) -> RawMessage {
         let (bus, topic, body) = ("b".into(), "t".into(), vec![b'x'; bytes]);
-        RawMessage { bus, topic, body, received: Timestamp::UNIX_EPOCH, token }
+        RawMessage { bus, topic, body, received: Timestamp::UNIX_EPOCH, token, form: Form::Envelope }
     }
 
     fn queue(messages_max: usize) -> (Arc<Queue>, Arc<Counters>) {

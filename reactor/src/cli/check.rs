@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Common, Format, NO};
 use crate::built_in;
+use crate::bus::amqp::config;
 use crate::rules::diagnostics::Diagnostic;
 use crate::rules::file::{self, Loaded};
 use crate::rules::site::{HandlerConfig, Program, Rule};
@@ -41,6 +42,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     if !loaded.diagnostics.has_errors() {
         loaded.warn_of_missing_files();
         warn_of_wrong_files(&mut loaded);
+        warn_of_wrong_brokers(&mut loaded);
     }
     let good = loaded.site.is_some() && !loaded.diagnostics.has_errors();
     match common.format {
@@ -85,6 +87,18 @@ fn warn_of_wrong_files(loaded: &mut Loaded) {
         let warning = Diagnostic::warning(loaded.diagnostics.span_in_block(&place, failure.message()), message);
         let hint = failure.hint().unwrap_or("until it is mended the handler fails, and is tried again");
         loaded.diagnostics.push(warning.hint(hint));
+    }
+    loaded.diagnostics.sort();
+}
+
+/// What is wrong with the files of fedora-messaging that buses name; that one is missing is told already.
+fn warn_of_wrong_brokers(loaded: &mut Loaded) {
+    for file in loaded.named_files.iter().filter(|file| file.what == config::FILE_WHAT && file.path.exists()) {
+        if let Err(why) = config::read(&file.path).and_then(|text| config::of_toml(&text)) {
+            let message = format!("{}: {}: {why}", file.what, file.path.display());
+            let hint = "docs/amqp.md says what of it is read; the daemon does not start with it as it is";
+            loaded.diagnostics.push(Diagnostic::warning(file.span, message).hint(hint));
+        }
     }
     loaded.diagnostics.sort();
 }

@@ -13,6 +13,9 @@ use serde_json::json;
 use super::print::clean;
 use super::{Common, Format, NO, out};
 use crate::built_in;
+use crate::bus::amqp;
+use crate::bus::amqp::config::AmqpBus;
+use crate::bus::amqp::connection::Connection;
 use crate::engine::control::{Asked, ask};
 use crate::journal::sqlite::SqliteJournal;
 use crate::rules::file;
@@ -70,6 +73,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     told.tell("journal", &journal(&state, asked.is_ok()));
     for bus in site.buses.values() {
         let place = format!("bus {}", bus.name);
+        if let Some(amqp) = &bus.amqp {
+            told.tell(&place, &runtime.block_on(reach_broker(&bus.name, amqp)));
+        }
         look_at_bus(bus).iter().for_each(|finding| told.tell(&place, finding));
     }
     runner::init();
@@ -106,6 +112,24 @@ fn look_at_bus(bus: &BusConfig) -> Vec<Finding> {
     }
     found.extend(problems.into_iter().map(|why| Finding::bad(why, "docs/trust.md: where certificates and keys go")));
     found
+}
+
+/// Its broker lets us in. Nothing is declared and nothing read.
+async fn reach_broker(name: &str, bus: &AmqpBus) -> Finding {
+    let amqp = match amqp::resolve(name, bus) {
+        Ok(amqp) => amqp,
+        Err(error) => return Finding::bad(error.to_string().lines().next().unwrap_or_default(), "docs/amqp.md"),
+    };
+    match Connection::connect(&amqp).await {
+        Ok(connection) => {
+            connection.close().await;
+            Finding::good(format!("{} lets us in", amqp.url))
+        }
+        Err(broken) => {
+            let hint = broken.hint.unwrap_or("the broker's log says more");
+            Finding::bad(format!("{}: {}", amqp.url, broken.why), hint)
+        }
+    }
 }
 
 fn connect(address: &str) -> Finding {

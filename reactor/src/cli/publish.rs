@@ -1,4 +1,4 @@
-//! `reactor publish`: puts one message on a fedmsg bus, signed. For trying a site, and for scripts that have something to say.
+//! `reactor publish`: puts one message on a bus: fedmsg, signed, or AMQP, confirmed by the broker. For trying a site, and for scripts that have something to say.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -10,6 +10,10 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Value, json};
 
 use super::{Common, Format, NO, now, out, site_paths};
+use crate::bus::amqp;
+use crate::bus::amqp::config::AmqpBus;
+use crate::bus::amqp::connection::Broken;
+use crate::bus::amqp::publish::AmqpPublisher;
 use crate::bus::publish::Publisher;
 use crate::message::{BODY_BYTES_MAX, Topic};
 use crate::rules::file;
@@ -17,14 +21,14 @@ use crate::rules::site::{BusConfig, PublishConfig};
 use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
 use handler_api::units::{parse_duration, show_duration};
 
-/// Put a message on a fedmsg bus
+/// Put a message on a bus
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["bus", "bind", "connect"])))]
 #[command(
     after_help = "Example: reactor publish --bus fedora org.fedoraproject.prod.fas.user.update '{\"user\": \"ralph\"}'
          echo '{}' | reactor publish --connect tcp://relay:2001 --cert me.crt --key me.key org.example.x
-It waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit code 1."
+On fedmsg it waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit\ncode 1. On a bus with `amqp` it waits until the broker has the message, whether or not anyone wants it."
 )]
 pub struct Args {
     /// The whole topic
@@ -33,7 +37,7 @@ pub struct Args {
     /// The payload, JSON; `-` or nothing: read from stdin
     #[arg(value_name = "BODY", default_value = "-", hide_default_value = true)]
     body: String,
-    /// Publish as this bus of the site says (its `publish` block)
+    /// Publish as this bus of the site says (its `publish` or `amqp` block)
     #[arg(long, value_name = "NAME")]
     bus: Option<String>,
     /// The site that --bus is in [default: /etc/reactor, else ./rules.yaml]
@@ -70,6 +74,11 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         "{} is one of reactor's own topics, which no bus brings in\nhint: take another topic, as in org.example.test",
         args.topic
     );
+    if let Some(name) = &args.bus
+        && let Some(amqp) = bus_of_site(name, &args.site)?.amqp
+    {
+        return to_broker(args, common, name, &amqp);
+    }
     let (name, config) = where_to(args)?;
     let signer = signer(args, &config)?;
     let msg = body(&args.body)?;
@@ -106,6 +115,31 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             json!({"id": id, "topic": args.topic.as_str(), "address": publisher.address(), "signer": signed_by})
                 .to_string()
         }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As fedora-messaging does it: not signed, confirmed.
+fn to_broker(args: &Args, common: &Common, name: &str, bus: &AmqpBus) -> anyhow::Result<ExitCode> {
+    let msg = body(&args.body)?;
+    ensure!(
+        msg.is_object(),
+        "the body is not a JSON object, which fedora-messaging asks for\nhint: '{{\"user\": \"ralph\"}}'"
+    );
+    let (id, wire) = (random_uuid()?, serde_json::to_vec(&msg)?);
+    let amqp = amqp::resolve(name, bus)?;
+    let failed = |broken| anyhow!("bus {name} ({}): {broken}", amqp.url);
+    let topic = super::runtime()?.block_on(async {
+        let mut publisher = AmqpPublisher::open(&amqp).await?;
+        publisher.publish(args.topic.as_str(), &id, now(), &wire).await?;
+        let topic = publisher.whole_topic(args.topic.as_str());
+        publisher.close().await;
+        Ok::<_, Broken>(topic)
+    });
+    let topic = topic.map_err(failed)?;
+    out(&match common.format {
+        Format::Human => id,
+        Format::Json => json!({"id": id, "topic": topic, "address": amqp.url.to_string(), "signer": null}).to_string(),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -157,16 +191,20 @@ fn body(given: &str) -> anyhow::Result<Value> {
     serde_json::from_str(&text).context("the body is not JSON\nhint: quote it for the shell: '{\"user\": \"ralph\"}'")
 }
 
-/// `YEAR-UUID`, as fedmsg makes them (`fedmsg/core.py`); the UUID is random (RFC 9562, version 4).
+/// `YEAR-UUID`, as fedmsg makes them (`fedmsg/core.py`).
 fn message_id() -> anyhow::Result<String> {
+    Ok(format!("{}-{}", now().strftime("%Y"), random_uuid()?))
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn random_uuid() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let part =
         |range: std::ops::Range<usize>| bytes[range].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let uuid = [part(0..4), part(4..6), part(6..8), part(8..10), part(10..16)].join("-");
-    Ok(format!("{}-{uuid}", now().strftime("%Y")))
+    Ok([part(0..4), part(4..6), part(6..8), part(8..10), part(10..16)].join("-"))
 }
 
 #[cfg(test)]

@@ -84,12 +84,17 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
     let named = args.trust.as_ref().map(|path| file::load_trust(path)).transpose()?;
     if let Some(name) = &args.bus {
         let config = bus_of_site(name, &args.site)?;
+        anyhow::ensure!(
+            config.amqp.is_none(),
+            "bus {name} is a queue: whoever reads it takes the messages away from the daemon\nhint: what came is in the journal: reactor list"
+        );
         let trust = named.unwrap_or_else(|| config.trust.clone());
         return Ok((config, Some(trust)));
     }
     let config = BusConfig {
         name: "tail".into(),
         fedmsg: args.connect.clone(),
+        amqp: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,
@@ -162,6 +167,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::message::Form;
 
     fn raw(topic: &str, body: &str) -> RawMessage {
         RawMessage {
@@ -170,6 +176,7 @@ mod tests {
             body: body.into(),
             received: Timestamp::UNIX_EPOCH,
             token: 1,
+            form: Form::Envelope,
         }
     }
 

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::{Common, Format, NO};
-use crate::message::{BODY_BYTES_MAX, RawMessage, TOPIC_BYTES_MAX};
+use crate::message::{BODY_BYTES_MAX, Form, RawMessage, TOPIC_BYTES_MAX};
 use crate::trust::{Refusal, Verifier};
 
 /// Largest file of messages, in bytes. A single message may be far smaller.
@@ -119,6 +119,7 @@ fn check(verifier: &Verifier, message: &[u8], topic: Option<&str>, now: Timestam
         body,
         received: now,
         token: 0,
+        form: Form::Envelope,
     };
     verifier.verify(&raw, now).map(|message| message.into_inner().signer)
 }

@@ -15,7 +15,7 @@ use super::core::{Core, Turn};
 use super::folded::Folded;
 use super::intake::{Gauge, Judge, take_in};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
-use crate::bus::{Counters, Source, Wants, fedmsg::FedmsgSource, jsonl};
+use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
 use crate::journal::handle::JournalHandle;
 use crate::journal::sqlite::SqliteJournal;
 use crate::journal::{Answer, Question};
@@ -50,7 +50,7 @@ pub(super) struct OpenBus {
     counters: Arc<Counters>,
     /// Whether messages that no rule wants are wanted too (`history: all`).
     takes_all: Arc<AtomicBool>,
-    resubscribe: Box<dyn Fn(Vec<String>) + Send + Sync>,
+    resubscribe: Resubscribe,
 }
 
 /// What the engine's loop keeps for reload and status.
@@ -216,6 +216,10 @@ fn open_sources(
         tokio::spawn(take_in(Box::new(source), judge, rules.clone(), gauge.clone(), to_engine.clone()));
     } else {
         for (_, config) in site.buses {
+            if config.amqp.is_some() && !config.listens() {
+                tracing::info!(bus = %config.name, "the site does not believe this broker (`broker: accept`): it is not read");
+                continue;
+            }
             let (bus, source) = open_bus(config, &rules, site.journal.history_all)?;
             let verifier = bus.verifier.clone();
             let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
@@ -248,20 +252,30 @@ fn open_bus(
     let takes_all = Arc::new(AtomicBool::new(history_all));
     let all = takes_all.clone();
     let wants: Wants = Arc::new(move |topic| all.load(Ordering::Relaxed) || of.load().wants(topic));
-    let source = FedmsgSource::open(&config, wants, prefixes(&config, &rules.load(), history_all))?;
+    let (source, resubscribe) = open_source(&config, wants, prefixes(&config, &rules.load(), history_all))?;
     let verifier = Arc::new(ArcSwap::from_pointee(Verifier::open(config.trust.clone())));
     for problem in verifier.load().problems(clock()) {
         tracing::warn!(bus = %config.name, "{problem}");
     }
+    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe };
+    Ok((bus, source))
+}
+
+type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
+
+/// The source that fits the bus, and how to change what it subscribes to.
+fn open_source(
+    config: &BusConfig,
+    wants: Wants,
+    prefixes: Vec<String>,
+) -> anyhow::Result<(Box<dyn Source>, Resubscribe)> {
+    if let Some(amqp) = &config.amqp {
+        // What comes is said by its bindings; what of it is wanted, `wants` knows.
+        return Ok((Box::new(AmqpSource::open(&config.name, amqp, wants)?), Box::new(|_| {})));
+    }
+    let source = FedmsgSource::open(config, wants, prefixes)?;
     let subscriber = source.subscriber();
-    let bus = OpenBus {
-        config,
-        verifier,
-        counters: source.counters(),
-        takes_all,
-        resubscribe: Box::new(move |prefixes| subscriber.resubscribe(prefixes)),
-    };
-    Ok((bus, Box::new(source)))
+    Ok((Box::new(source), Box::new(move |prefixes| subscriber.resubscribe(prefixes))))
 }
 
 /// What to subscribe to: the site's `topics`, else what the rules need.
@@ -385,7 +399,7 @@ impl Parts {
                 tracing::warn!(bus = %bus.config.name, "the bus is no longer in the rules file; it is read until a restart");
                 continue;
             };
-            if config.fedmsg != bus.config.fedmsg {
+            if config.fedmsg != bus.config.fedmsg || config.amqp != bus.config.amqp {
                 tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
             }
             bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
@@ -394,10 +408,12 @@ impl Parts {
         }
         for name in site
             .buses
-            .keys()
-            .filter(|name| self.from.is_none() && !self.buses.iter().any(|b| *b.config.name == ***name))
+            .values()
+            .filter(|config| config.amqp.is_none() || config.listens())
+            .map(|config| &config.name)
+            .filter(|name| self.from.is_none() && !self.buses.iter().any(|bus| bus.config.name == **name))
         {
-            tracing::warn!(bus = name, "a new bus is read after a restart: systemctl restart reactor");
+            tracing::warn!(bus = %name, "a new bus is read after a restart: systemctl restart reactor");
         }
     }
 }
@@ -412,6 +428,6 @@ impl OpenBus {
     }
 
     pub(super) fn problems(&self, now: Timestamp) -> Vec<String> {
-        self.verifier.load().problems(now)
+        self.verifier.load().problems(now).into_iter().chain(self.counters.trouble()).collect()
     }
 }

@@ -463,9 +463,19 @@ fn there_are(wrong: &str, names: &Names, none: &str) -> String {
 
 /// What can be used, but hardly as meant. Only of a site without errors: behind an error the rest is a guess.
 fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
-    for (name, bus) in merged.site.buses.iter().filter(|(_, bus)| !bus.fedmsg.is_empty()) {
+    for (name, bus) in merged.site.buses.iter().filter(|(_, bus)| bus.listens()) {
         if let (Some((why, hint)), Some(span)) = (lower_bus::refuses_all(&bus.trust), merged.buses.get(name)) {
             let message = format!("bus {} {why}: every message on it will be refused", shown(name));
+            found.push(Diagnostic::warning(*span, message).hint(hint));
+        }
+    }
+    for (name, _) in merged.site.buses.iter().filter(|(_, bus)| bus.amqp.is_some() && !bus.listens()) {
+        if let Some(span) = merged.buses.get(name) {
+            let message = format!(
+                "bus {} does not say that the broker is believed: it is not read, only published on",
+                shown(name)
+            );
+            let hint = "to read it: trust: { broker: accept, policy: { TOPIC: [broker] } }";
             found.push(Diagnostic::warning(*span, message).hint(hint));
         }
     }

@@ -349,3 +349,40 @@ mod never_panics {
         }
     }
 }
+
+#[test]
+fn a_broker_is_read_as_its_words_say() {
+    use crate::bus::amqp::config::{Amqp, Settings};
+    let text = r##"
+version: 1
+bus:
+  fedora:
+    amqp:
+      amqp_url: amqps://reactor@broker.example.org/%2Fpubsub
+      password: { file: password }
+      tls: { ca_cert: ca.pem }
+      queues: { reactor: { durable: true, auto_delete: false, exclusive: false, arguments: { x-max-length: 5 } } }
+      bindings: [ { exchange: amq.topic, routing_keys: "org.fedoraproject.#" } ]
+      qos: { prefetch_count: 50 }
+      topic_prefix: org.example
+      client_properties: { app: reactor of example.org }
+      silence: 10m
+    trust: { broker: accept, policy: { org.fedoraproject.**: [broker] } }
+  outer:
+    amqp: { config: /etc/fedora-messaging/config.toml }
+"##;
+    let site = read_str("amqp.yaml", text, Path::new("/site")).site.expect("a site");
+    let (fedora, outer) = (&site.buses["fedora"], &site.buses["outer"]);
+    assert!(fedora.listens() && !outer.listens(), "a broker that is not believed is not read");
+    let bus = fedora.amqp.as_ref().expect("a broker");
+    assert_eq!((bus.password.as_deref(), bus.silence.as_secs()), (Some(Path::new("/site/password")), 600));
+    let Settings::Words(amqp) = &bus.settings else { panic!("{bus:?}") };
+    let Amqp { queues, bindings, prefetch_messages, topic_prefix, client_properties, .. } = &**amqp;
+    assert_eq!(amqp.url.to_string(), "amqps://broker.example.org:5671, vhost /pubsub");
+    assert_eq!(amqp.tls.ca_cert.as_deref(), Some(Path::new("/site/ca.pem")));
+    assert!(queues["reactor"].durable && queues["reactor"].arguments["x-max-length"] == json!(5));
+    assert_eq!((bindings[0].routing_keys[0].as_str(), *prefetch_messages), ("org.fedoraproject.#", 50));
+    assert_eq!((topic_prefix.as_str(), client_properties["app"].as_str()), ("org.example", "reactor of example.org"));
+    let file = Settings::File("/etc/fedora-messaging/config.toml".into());
+    assert_eq!(outer.amqp.as_ref().expect("a broker").settings, file);
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
+use super::lower_amqp;
 use super::node::{Key, Node, Value};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
@@ -14,24 +15,48 @@ use crate::trust::{TrustConfig, X509Config};
 /// One entry of `bus`.
 pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<BusConfig> {
     let fields = reader.fields(&name.text, node, &BUS)?;
+    let amqp_span = fields.key_span("amqp");
     let fedmsg = addresses(reader, &fields);
     let topics = fields.texts(reader, "topics").into_iter().map(|(text, node)| prefix(reader, text, node)).collect();
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
     let queue = fields.size(reader, "queue");
-    if fields.key_span("fedmsg").is_none() && publish.is_none() {
+    let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
+    if fields.key_span("amqp").is_some() {
+        beside_amqp(reader, &fields);
+    } else if fields.key_span("fedmsg").is_none() && publish.is_none() {
         let message = format!("bus {} says neither where to listen nor where to publish", shown(&name.text));
-        reader.error(name.span, message, "add `fedmsg: [tcp://HOST:PORT]`, or `publish:`");
+        reader.error(name.span, message, "add `fedmsg: [tcp://HOST:PORT]`, or `amqp:`, or `publish:`");
     }
-    let trust = trust.map(|fields| trust_block(reader, &fields));
+    let trust = trust.map(|fields| {
+        if let (Some(span), None) = (fields.key_span("broker"), amqp_span) {
+            reader.error(span, "`broker` is for a bus with `amqp`", "what comes by fedmsg is signed: x509 or gpg");
+        }
+        trust_block(reader, &fields)
+    });
     Some(BusConfig {
         name: Arc::from(name.text.as_str()),
         fedmsg,
+        amqp,
         topics,
         trust: trust.unwrap_or_default(),
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
     })
+}
+
+/// Words that mean nothing on an AMQP bus.
+fn beside_amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) {
+    for (name, hint) in [
+        ("fedmsg", "make it another bus"),
+        ("topics", "what comes is said by `bindings`"),
+        ("publish", "publishing goes to `publish_exchange` of the same broker"),
+        ("queue", "how much is on its way is said by `qos: { prefetch_count: … }`"),
+    ] {
+        if let Some(span) = fields.key_span(name) {
+            reader.error(span, format!("`{name}` beside `amqp`"), hint);
+        }
+    }
 }
 
 fn addresses(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<String> {
@@ -126,7 +151,8 @@ pub(super) fn trust_block(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Trust
     let accepts = |word: Option<&str>| word == Some("accept");
     let accept_unlisted = accepts(fields.one_of(reader, "unlisted"));
     let accept_unsigned = accepts(fields.one_of(reader, "unsigned"));
-    TrustConfig { x509, gpg_keys, policy, accept_unlisted, accept_unsigned }
+    let accept_broker = accepts(fields.one_of(reader, "broker"));
+    TrustConfig { x509, gpg_keys, policy, accept_unlisted, accept_unsigned, accept_broker }
 }
 
 fn policy(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeMap<String, Vec<String>> {
@@ -146,7 +172,7 @@ pub(super) fn refuses_all(trust: &TrustConfig) -> Option<(&'static str, &'static
     if *trust == TrustConfig::default() {
         return Some(("has no `trust`", "add `trust: { x509: { ca: FILE }, policy: { TOPIC: [SIGNER] } }`"));
     }
-    if trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned {
+    if trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned && !trust.accept_broker {
         return Some((
             "trusts no certificate and no key",
             "add `x509: { ca: FILE }` or `gpg: { keys: [FILE] }` to its `trust`",

@@ -16,6 +16,7 @@ pub mod diagnostics;
 pub mod explain;
 pub mod file;
 mod lower;
+mod lower_amqp;
 mod lower_bus;
 mod lower_handler;
 mod lower_rule;

@@ -9,7 +9,7 @@ use crate::message::INTERNAL_PREFIX;
 pub fn unreachable<'r>(rule: &'r Rule, site: &Site) -> Option<&'r str> {
     let On::Topics(patterns) = &rule.on else { return None };
     let listening: Vec<&[String]> =
-        site.buses.values().filter(|bus| !bus.fedmsg.is_empty()).map(|bus| bus.topics.as_slice()).collect();
+        site.buses.values().filter(|bus| bus.listens()).map(|bus| bus.topics.as_slice()).collect();
     if listening.is_empty() {
         return None;
     }

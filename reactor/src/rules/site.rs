@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::condition::Condition;
 use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
+use crate::bus::amqp::config::AmqpBus;
 use crate::trust::TrustConfig;
 
 /// Everything a site directory or `rules.yaml` says.
@@ -45,6 +46,8 @@ pub struct BusConfig {
     pub name: Arc<str>,
     /// fedmsg endpoints to subscribe to, as ZeroMQ addresses (`tcp://host:port`).
     pub fedmsg: Vec<String>,
+    /// The broker of an AMQP bus; then there are no fedmsg endpoints.
+    pub amqp: Option<AmqpBus>,
     /// Prefixes to subscribe to (`topics:`); empty = what the rules need.
     pub topics: Vec<String>,
     /// Who is believed.
@@ -53,6 +56,15 @@ pub struct BusConfig {
     pub publish: Option<PublishConfig>,
     /// Most messages received and not yet journaled.
     pub queue_messages_max: usize,
+}
+
+impl BusConfig {
+    /// Whether messages are taken from it. A queue is read only where the broker is believed: what is read is
+    /// acknowledged, so reading only to refuse would throw away what somebody may want later.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        !self.fedmsg.is_empty() || self.amqp.is_some() && self.trust.accept_broker
+    }
 }
 
 /// How to publish on a fedmsg bus.

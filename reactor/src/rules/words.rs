@@ -1,6 +1,10 @@
 //! Every word of a site's file, once: what may stand where, what it means, what it takes. The reader takes its checks
 //! and its "did you mean" from here, `reactor schema` its JSON Schema, so the two cannot disagree.
 
+mod amqp;
+
+pub use amqp::{AMQP, BINDING, EXCHANGE, PASSWORD, QOS, QUEUE, TLS};
+
 /// A word and what it takes.
 #[derive(Debug)]
 pub struct Word {
@@ -124,6 +128,8 @@ pub static BUS: Block = block(
             "listen",
             "subscribe",
         ]),
+        word("amqp", Shape::Block(&AMQP), "in place of `fedmsg`: the broker of fedora-messaging (RabbitMQ)")
+            .also(&["rabbitmq", "fedora_messaging"]),
         word("topics", Shape::Texts, "topic prefixes to subscribe to; without it, what the rules need")
             .also(&["prefixes"]),
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
@@ -149,6 +155,11 @@ pub static TRUST: Block = block(
             "unsigned",
             Shape::OneOf(&["refuse", "accept"]),
             "messages without a signature: refuse (default) or accept",
+        ),
+        word(
+            "broker",
+            Shape::OneOf(&["refuse", "accept"]),
+            "an AMQP broker, which tells of no message who sent it: refuse (default) or accept, as the signer `broker`",
         ),
     ],
 );

@@ -3,6 +3,7 @@
 //!
 //! * [`verifier`]: raw message → verified message or refusal
 //! * [`x509`], [`gpg`]: the two kinds of signature
+//! * [`broker`]: messages that nobody signs, of a broker that the site believes
 //! * [`policy`]: who may say what
 //! * [`canonical`]: JSON as Python writes it, which is what was signed
 //! * [`local`](local()): messages that the operator hands over as a file
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use crate::message::Message;
 
+pub mod broker;
 pub mod canonical;
 pub mod demo_pki;
 pub mod encoding;
@@ -62,6 +64,8 @@ pub struct TrustConfig {
     pub accept_unlisted: bool,
     /// Whether messages without any signature are accepted (`unsigned: accept`). Default: refused.
     pub accept_unsigned: bool,
+    /// Whether an AMQP broker is believed, which tells of no message who sent it (`broker: accept`). Default: refused.
+    pub accept_broker: bool,
 }
 
 /// Where the CA and its revocation list are.

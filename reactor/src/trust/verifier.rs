@@ -9,8 +9,8 @@ use super::envelope::{Claim, Envelope};
 use super::gpg::Gpg;
 use super::policy::Policy;
 use super::x509::{X509, verify_signature_alone};
-use super::{Refusal, TrustConfig, Verified};
-use crate::message::{Message, RawMessage};
+use super::{Refusal, TrustConfig, Verified, broker};
+use crate::message::{Form, Message, RawMessage};
 
 /// The signer of messages without a signature, where the site accepts those.
 pub const UNSIGNED: &str = "unsigned";
@@ -21,6 +21,7 @@ pub struct Verifier {
     gpg: Option<Gpg>,
     policy: Policy,
     accept_unsigned: bool,
+    accept_broker: bool,
 }
 
 impl Verifier {
@@ -33,6 +34,7 @@ impl Verifier {
             gpg: config.gpg_keys.map(Gpg::open),
             policy: Policy::new(&config.policy, config.accept_unlisted),
             accept_unsigned: config.accept_unsigned,
+            accept_broker: config.accept_broker,
         }
     }
 
@@ -41,8 +43,24 @@ impl Verifier {
     /// # Errors
     /// The first thing that is wrong, in words.
     pub fn verify(&self, raw: &RawMessage, now: Timestamp) -> Result<Verified<Message>, Refusal> {
+        let message = match &raw.form {
+            Form::Envelope => self.enveloped(raw, now)?,
+            Form::Amqp(form) if self.accept_broker => broker::message(raw, form).map_err(Refusal::new)?,
+            Form::Amqp(_) => {
+                return Err(Refusal::new(
+                    "a broker tells nobody who sent it, and the trust block has no `broker: accept`",
+                ));
+            }
+        };
+        let allowed = self.policy.allows(message.topic.as_str(), &message.signer);
+        allowed.map_err(|why| Refusal { reason: why, signer: Some(message.signer.clone()) })?;
+        Ok(Verified(message))
+    }
+
+    /// The message of an envelope, if its signature is good.
+    fn enveloped(&self, raw: &RawMessage, now: Timestamp) -> Result<Message, Refusal> {
         let envelope = Envelope::read(&raw.body, &raw.topic).map_err(Refusal::new)?;
-        let message = match envelope.claim().map_err(Refusal::new)? {
+        match envelope.claim().map_err(Refusal::new)? {
             Claim::X509 { certificate, signature } => {
                 let x509 = self.x509.as_ref().ok_or_else(|| {
                     Refusal::new("it is signed with a certificate (x509), which the trust block does not accept")
@@ -64,10 +82,7 @@ impl Verifier {
                 whole(&envelope, raw, &envelope.signed_by_x509(), UNSIGNED.to_owned())
             }
             Claim::Unsigned => Err(Refusal::new("it carries no signature")),
-        }?;
-        let allowed = self.policy.allows(message.topic.as_str(), &message.signer);
-        allowed.map_err(|why| Refusal { reason: why, signer: Some(message.signer.clone()) })?;
-        Ok(Verified(message))
+        }
     }
 
     /// What is wrong with the keys, the CA or its revocation list at `now`: as long as it is so, messages are refused.

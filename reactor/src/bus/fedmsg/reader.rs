@@ -11,7 +11,7 @@ use super::subscriptions::{SUBSCRIPTIONS_MAX, cover};
 use super::{ORDER_SUBSCRIBE, Order, connect};
 use crate::bus::queue::{Offered, Queue};
 use crate::bus::{Counters, Wants, clock, wire};
-use crate::message::RawMessage;
+use crate::message::{Form, RawMessage};
 use crate::rules::site::BusConfig;
 
 /// Wanted messages that the thread hands over at once.
@@ -192,7 +192,14 @@ impl Reader {
         self.token += 1;
         self.batch_bytes += body.len();
         let (bus, body) = (self.bus.clone(), body.to_vec());
-        self.batch.push_back(RawMessage { bus, topic, body, received: clock(), token: self.token });
+        self.batch.push_back(RawMessage {
+            bus,
+            topic,
+            body,
+            received: clock(),
+            token: self.token,
+            form: Form::Envelope,
+        });
     }
 
     /// Throws the rest of a message away. libzmq hands over whole messages only, so the frames are there.

@@ -16,8 +16,9 @@ use sha1::Sha1;
 use super::canonical::Json;
 use super::encoding::base64_lines;
 use super::{Refusal, TrustConfig, Verifier, X509Config};
-use crate::message::{Message, RawMessage};
+use crate::message::{Form, Message, RawMessage};
 
+mod broker;
 mod envelope;
 mod gpg;
 mod sign;
@@ -91,7 +92,14 @@ fn raw(body: &Value) -> RawMessage {
 }
 
 fn raw_bytes(body: &[u8]) -> RawMessage {
-    RawMessage { bus: "test".into(), topic: TOPIC.into(), body: body.to_vec(), received: now(), token: 0 }
+    RawMessage {
+        bus: "test".into(),
+        topic: TOPIC.into(),
+        body: body.to_vec(),
+        received: now(),
+        token: 0,
+        form: Form::Envelope,
+    }
 }
 
 fn verify(config: TrustConfig, body: &Value) -> Result<Message, Refusal> {

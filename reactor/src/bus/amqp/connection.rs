@@ -1,0 +1,270 @@
+//! One connection to a broker: frames in and out, log in, one channel. What goes wrong ends it; it never connects again by
+//! itself, and declares nothing by itself.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::config::Amqp;
+use super::methods::{self, CHANNEL_OPEN_OK, OPEN_OK, Said};
+use super::tls;
+use super::wire::{FRAME_BYTES_MAX, Frame, Kind, PROTOCOL_HEADER};
+
+/// Longest time from the first packet to a declared queue, in seconds.
+pub const SETUP_SECONDS_MAX: u64 = 30;
+/// Longest time that a write may take, in seconds: a broker in need does not read.
+const WRITE_SECONDS_MAX: u64 = 30;
+/// A sign of life is sent at least twice in so many seconds, and after twice that without any the connection is given up.
+const HEARTBEAT_SECONDS: u16 = 20;
+/// Read from the socket at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What a socket can do, with TLS or without.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Why a connection ended, or did not come about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// What happened.
+    pub why: String,
+    /// What to do, where we know.
+    pub hint: Option<&'static str>,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)?;
+        self.hint.map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
+impl std::convert::From<String> for Broken {
+    fn from(why: String) -> Self {
+        Self { why, hint: None }
+    }
+}
+
+impl Broken {
+    fn new(why: impl Into<String>, hint: &'static str) -> Self {
+        Self { why: why.into(), hint: Some(hint) }
+    }
+
+    /// The broker closed the connection or the channel.
+    pub(super) fn closed(code: u16, text: &str) -> Self {
+        let why = format!("the broker says {code} {}", text.escape_debug());
+        Self {
+            why,
+            hint: match code {
+                403 => Some(
+                    "may this user do that? rabbitmqctl list_user_permissions USER; public queues are named by a UUID",
+                ),
+                404 => Some("it is not there; with `passive_declares: true` queues and exchanges must be made before"),
+                405 => Some("somebody else has that queue for himself (`exclusive`)"),
+                406 => Some(
+                    "it is there with other settings: make `queues` and `exchanges` say the same, or `passive_declares: true`",
+                ),
+                530 => Some("is there such a vhost? rabbitmqctl list_vhosts"),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A connection on which channel 1 is open.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    /// What was read of the next frames.
+    buffer: Vec<u8>,
+    used: usize,
+    /// Largest frame that the broker takes, in bytes.
+    pub frame_bytes_max: usize,
+    /// As agreed; zero = none.
+    pub heartbeat: Duration,
+}
+
+impl Connection {
+    /// Connects and logs in, within [`SETUP_SECONDS_MAX`].
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn connect(amqp: &Amqp) -> Result<Self, Broken> {
+        within(SETUP_SECONDS_MAX, Self::connect_without_limit(amqp)).await
+    }
+
+    async fn connect_without_limit(amqp: &Amqp) -> Result<Self, Broken> {
+        let url = &amqp.url;
+        let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| {
+            Broken::new(format!("it can't be connected to: {error}"), "is the broker up, and the way to it open?")
+        })?;
+        // Without it a late acknowledgement costs time, no more.
+        let _ = tcp.set_nodelay(true);
+        let stream: Box<dyn Stream> =
+            if url.tls { Box::new(tls::over(tcp, &url.host, &amqp.tls).await?) } else { Box::new(tcp) };
+        let mut connection =
+            Self { stream, buffer: Vec::new(), used: 0, frame_bytes_max: 4_096, heartbeat: Duration::ZERO };
+        connection.log_in(amqp).await?;
+        Ok(connection)
+    }
+
+    /// The handshake of section 2.2.4 of the specification.
+    async fn log_in(&mut self, amqp: &Amqp) -> Result<(), Broken> {
+        self.write_bytes(PROTOCOL_HEADER).await?;
+        let Said::Start { mechanisms } = self.said().await? else { return Err(unexpected()) };
+        let url = &amqp.url;
+        let external = url.tls && amqp.tls.certfile.is_some() && amqp.tls.keyfile.is_some();
+        let (mechanism, response) =
+            if external { ("EXTERNAL", String::new()) } else { ("PLAIN", format!("\0{}\0{}", url.user, url.password)) };
+        if !mechanisms.split(' ').any(|one| one == mechanism) {
+            return Err(Broken::new(
+                format!("the broker lets nobody in by {mechanism}, only by {}", mechanisms.escape_debug()),
+                "with certfile and keyfile it is EXTERNAL (rabbitmq-plugins enable rabbitmq_auth_mechanism_ssl), else PLAIN",
+            ));
+        }
+        self.send(&methods::start_ok(&client(amqp), mechanism, response.as_bytes())).await?;
+        let said = self.said().await.map_err(|broken| {
+            let hint = "is it the right port (5671 with TLS), user and password? the broker's log says more";
+            Broken { hint: broken.hint.or(Some(hint)), ..broken }
+        });
+        let Said::Tune { frame_bytes_max, heartbeat_s } = said? else { return Err(unexpected()) };
+        let ours = url.heartbeat_s.unwrap_or(HEARTBEAT_SECONDS);
+        let heartbeat_s = if heartbeat_s == 0 || ours == 0 { ours.max(heartbeat_s) } else { ours.min(heartbeat_s) };
+        let most = FRAME_BYTES_MAX as u32;
+        let frame_bytes_max = if frame_bytes_max == 0 { most } else { frame_bytes_max.min(most) };
+        self.send(&methods::tune_ok(frame_bytes_max, heartbeat_s)).await?;
+        self.frame_bytes_max = frame_bytes_max as usize;
+        self.heartbeat = Duration::from_secs(heartbeat_s.into());
+        self.send(&methods::open(&url.vhost)).await?;
+        self.expect(OPEN_OK).await?;
+        self.call(&methods::channel_open(), CHANNEL_OPEN_OK).await
+    }
+
+    /// Sends a method and waits for its answer.
+    ///
+    /// # Errors
+    /// What the broker said instead.
+    pub async fn call(&mut self, frame: &Frame, answer: (u16, u16)) -> Result<(), Broken> {
+        self.send(frame).await?;
+        self.expect(answer).await
+    }
+
+    async fn expect(&mut self, answer: (u16, u16)) -> Result<(), Broken> {
+        match self.said().await? {
+            Said::Done(class, number) if (class, number) == answer => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The next method that concerns us, while nothing is consumed yet.
+    ///
+    /// # Errors
+    /// That the connection ended, or the broker closed connection or channel.
+    pub async fn said(&mut self) -> Result<Said, Broken> {
+        loop {
+            let frame = self.frame().await?;
+            if frame.kind != Kind::Method {
+                continue;
+            }
+            match Said::decode(&frame.payload)? {
+                Said::Closed { connection, code, text } => {
+                    // It is closed either way; this is only good manners.
+                    let _ = self.send(&methods::close_ok(connection)).await;
+                    return Err(Broken::closed(code, &text));
+                }
+                Said::Flow(active) => self.send(&methods::flow_ok(active)).await?,
+                Said::Other | Said::Unblocked => {}
+                Said::Blocked { reason } => {
+                    tracing::warn!("the broker takes no messages now: {}", reason.escape_debug())
+                }
+                said => return Ok(said),
+            }
+        }
+    }
+
+    /// The next frame. Safe to cancel.
+    ///
+    /// # Errors
+    /// That the connection ended, or is no AMQP.
+    pub async fn frame(&mut self) -> Result<Frame, Broken> {
+        loop {
+            if let Some((frame, bytes)) = Frame::decode(&self.buffer[self.used..])? {
+                self.used += bytes;
+                return Ok(frame);
+            }
+            self.buffer.drain(..self.used);
+            self.used = 0;
+            self.buffer.reserve(READ_BYTES);
+            let read =
+                self.stream.read_buf(&mut self.buffer).await.map_err(|error| format!("reading failed: {error}"))?;
+            if read == 0 {
+                return Err("the broker closed the connection".to_owned().into());
+            }
+        }
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// That the connection ended, or the broker did not read for too long.
+    pub async fn send(&mut self, frame: &Frame) -> Result<(), Broken> {
+        self.send_all(std::slice::from_ref(frame)).await
+    }
+
+    /// Sends frames.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    pub async fn send_all(&mut self, frames: &[Frame]) -> Result<(), Broken> {
+        let mut bytes = Vec::new();
+        frames.iter().for_each(|frame| frame.encode(&mut bytes));
+        self.write_bytes(&bytes).await
+    }
+
+    async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let write = async {
+            let failed = |error: std::io::Error| Broken::from(format!("writing failed: {error}"));
+            self.stream.write_all(bytes).await.map_err(failed)?;
+            self.stream.flush().await.map_err(failed)
+        };
+        within(WRITE_SECONDS_MAX, write).await
+    }
+
+    /// Says goodbye, and does not wait for an answer.
+    pub async fn close(mut self) {
+        // Who does not hear it sees the connection end.
+        let _ = self.send(&methods::close()).await;
+        let _ = self.stream.shutdown().await;
+    }
+}
+
+/// `work`, or after `seconds` that it took too long.
+pub(super) async fn within<T>(seconds: u64, work: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
+    let limit = Duration::from_secs(seconds);
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        Err(Broken::new(
+            format!("no answer within {seconds} s"),
+            "is the broker in need? rabbitmqctl status says its alarms",
+        ))
+    })
+}
+
+fn unexpected() -> Broken {
+    "the broker's answer is not the one that was asked for".to_owned().into()
+}
+
+/// What the broker's operator sees of us. `product`, `information` and `version` are ours; a site adds to them.
+fn client(amqp: &Amqp) -> Map<String, Value> {
+    let mut client: Map<String, Value> =
+        amqp.client_properties.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
+    let ours = json!({
+        "product": "reactor", "version": env!("CARGO_PKG_VERSION"), "information": env!("CARGO_PKG_REPOSITORY"),
+        "capabilities": {
+            "authentication_failure_close": true, "basic.nack": true, "connection.blocked": true,
+            "consumer_cancel_notify": true, "publisher_confirms": true,
+        },
+    });
+    client.extend(ours.as_object().cloned().unwrap_or_default());
+    client
+}

@@ -1,0 +1,106 @@
+use serde_json::Map;
+
+use super::super::wire::Writer;
+use super::*;
+
+fn reading() -> (Reading, mpsc::Receiver<News>) {
+    let (tell, news) = mpsc::channel(2);
+    (Reading { tell, consumers_starting: 1, pending: None }, news)
+}
+
+fn method(writer: Writer) -> Frame {
+    Frame { kind: Kind::Method, channel: CHANNEL, payload: writer.0 }
+}
+
+fn deliver(tag: u64) -> Frame {
+    method(Writer::method(60, 60).short("consumer").u64(tag).u8(0).short("amq.topic").short("a.b"))
+}
+
+fn header(bytes: u64, properties: Writer) -> Frame {
+    let mut payload = Writer::default().u16(60).u16(0).u64(bytes).0;
+    payload.extend(properties.0);
+    Frame { kind: Kind::Header, channel: CHANNEL, payload }
+}
+
+fn body(bytes: &[u8]) -> Frame {
+    Frame { kind: Kind::Body, channel: CHANNEL, payload: bytes.to_vec() }
+}
+
+fn delivery(news: &mut mpsc::Receiver<News>) -> Delivery {
+    match news.try_recv() {
+        Ok(News::Delivery(delivery)) => *delivery,
+        other => panic!("{other:?} is no delivery"),
+    }
+}
+
+#[test]
+fn a_delivery_is_whole_when_its_body_is() {
+    let (mut reading, mut news) = reading();
+    for frame in [deliver(1), header(5, Writer::default().u16(0)), body(b"{\"a")] {
+        assert_eq!(reading.take(frame), Ok(None));
+        assert!(news.try_recv().is_err(), "something is missing yet");
+    }
+    assert_eq!(reading.take(body(b"\":")), Ok(None));
+    let got = delivery(&mut news);
+    assert_eq!((got.tag, got.routing_key.as_slice(), got.body.as_slice()), (1, &b"a.b"[..], &b"{\"a\":"[..]));
+    assert_eq!(reading.take(deliver(2)), Ok(None));
+    assert_eq!(reading.take(header(0, Writer::default().u16(0))), Ok(None));
+    assert!(delivery(&mut news).body.is_empty(), "no body frame comes for an empty one");
+}
+
+#[test]
+fn what_is_too_large_is_kept_in_part_and_what_follows_is_read() {
+    let (mut reading, mut news) = reading();
+    let bytes = BODY_BYTES_MAX as u64 + 1;
+    assert_eq!(reading.take(deliver(1)), Ok(None));
+    assert_eq!(reading.take(header(bytes, Writer::default().u16(0))), Ok(None));
+    for part in vec![b'x'; BODY_BYTES_MAX + 1].chunks(100_000) {
+        assert_eq!(reading.take(body(part)), Ok(None));
+    }
+    let got = delivery(&mut news);
+    assert_eq!(got.body.len(), REFUSED_BODY_BYTES_MAX);
+    assert!(got.properties.expect_err("too large").contains("1048577 bytes"));
+    assert!(reading.take(deliver(2)).is_ok());
+}
+
+#[test]
+fn broken_properties_cost_one_message_and_not_the_connection() {
+    let (mut reading, mut news) = reading();
+    let headers = Writer::default().u16(1 << 13).table(&Map::new()).0;
+    for properties in [Writer(vec![0xff, 0xff, 9]), Writer(headers[..3].to_vec())] {
+        assert_eq!(reading.take(deliver(1)), Ok(None));
+        assert_eq!(reading.take(header(2, properties)), Ok(None));
+        assert_eq!(reading.take(body(b"{}")), Ok(None));
+        let got = delivery(&mut news);
+        assert!(got.properties.is_err() && got.body == b"{}");
+    }
+}
+
+#[test]
+fn what_ends_reading_says_why() {
+    let closed = method(Writer::method(20, 40).u16(404).short("NOT_FOUND - no queue 'q'").u16(50).u16(10));
+    let cancelled = method(Writer::method(60, 30).short("consumer").bits(&[true]));
+    for (frame, part) in [(closed, "404 NOT_FOUND"), (cancelled, "was deleted"), (body(b"x"), "no order")] {
+        let why = reading().0.take(frame).expect_err(part).to_string();
+        assert!(why.contains(part), "{why}");
+    }
+    let (mut reading, _news) = reading();
+    for tag in 1..=2 {
+        reading.take(deliver(tag)).expect("a delivery");
+        reading.take(header(0, Writer::default().u16(0))).expect("a header");
+    }
+    reading.take(deliver(3)).expect("a delivery");
+    let why = reading.take(header(0, Writer::default().u16(0))).expect_err("one too many").why;
+    assert!(why.contains("prefetch"), "{why}");
+}
+
+#[test]
+fn it_is_connected_when_every_queue_is_read() {
+    let (tell, mut news) = mpsc::channel(2);
+    let mut reading = Reading { tell, consumers_starting: 2, pending: None };
+    let consuming = || method(Writer::method(60, 21).short("consumer"));
+    assert_eq!(reading.take(consuming()), Ok(None));
+    assert!(news.try_recv().is_err());
+    assert_eq!(reading.take(consuming()), Ok(None));
+    assert_eq!(news.try_recv(), Ok(News::Consuming));
+}

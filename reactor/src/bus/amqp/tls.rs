@@ -1,0 +1,65 @@
+//! TLS to a broker: its certificate must come from the given CA (else from the system's), and its name must fit. Keys and
+//! certificates are read at each connection, so a renewed one counts from the next on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::config::{self, Tls};
+
+/// Speaks TLS on a connection.
+///
+/// # Errors
+/// Which file can't be used, or why broker and we do not agree.
+pub async fn over(stream: TcpStream, host: &str, tls: &Tls) -> Result<TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` can't be a server's name"))?;
+    let connector = TlsConnector::from(Arc::new(client(tls)?));
+    connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
+}
+
+fn client(tls: &Tls) -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder =
+        builder.map_err(|error| format!("TLS: {error}"))?.with_root_certificates(roots(tls.ca_cert.as_deref())?);
+    let (Some(certificate), Some(key)) = (&tls.certfile, &tls.keyfile) else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(certificate)?;
+    let private = PrivateKeyDer::from_pem_slice(config::read(key)?.as_bytes())
+        .map_err(|error| format!("{} is not a private key (PEM): {error}", key.display()))?;
+    let both = (certificate.display(), key.display());
+    builder.with_client_auth_cert(chain, private).map_err(|error| format!("{} and {}: {error}", both.0, both.1))
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = ca {
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        return Ok(roots);
+    }
+    // Some of a system's certificates may be too old to be read: then those are not believed.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this system has no certificates to check the broker's with; name a file with `tls.ca_cert`".into());
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = config::read(file)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        Ok(_) => Err(format!("there is no certificate (PEM) in {}", file.display())),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
+}
