@@ -14,7 +14,7 @@ use super::print::clean;
 use super::{Common, Format, NO, out};
 use crate::built_in;
 use crate::engine::control::{Asked, ask};
-use crate::journal::sqlite::SqliteJournal;
+use crate::journal::place::open_read_only;
 use crate::rules::file;
 use crate::rules::site::{BusConfig, HandlerConfig, Program};
 use crate::runner::{self, Runner};
@@ -83,7 +83,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 fn journal(state: &Path, answers: bool) -> Finding {
-    match SqliteJournal::open_read_only(state) {
+    match open_read_only(state) {
         Ok(_) if answers => Finding::good(format!("{} can be read, and a daemon answers there", state.display())),
         Ok(_) => Finding::bad(
             format!("{} can be read, and no daemon answers there", state.display()),
