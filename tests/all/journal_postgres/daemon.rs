@@ -8,7 +8,8 @@ use crate::running::{SOON, Stage, applied, plain};
 /// A site whose journal is on this server. Over TCP: the daemon may run as another user than the test's server.
 fn stage(name: &str, server: &Postgres, rule: &str) -> Stage {
     let port = server.port();
-    let journal = format!("journal: {{ postgresql: {{ host: 127.0.0.1, port: {port}, name: postgres, user: postgres }} }}");
+    let journal =
+        format!("journal: {{ postgresql: {{ host: 127.0.0.1, port: {port}, name: postgres, user: postgres }} }}");
     Stage::new(name, plain, &format!("{rule}\n{journal}"))
 }
 

@@ -45,18 +45,14 @@ pub(super) async fn answer(session: &Session, question: &Question) -> Result<Ans
 async fn answer_within(session: &Session, question: &Question) -> Result<Answer, Fault> {
     match question {
         Question::Pending => {
-            let rows = session
-                .rows(reaction_where!("state IN ('waiting','applying','held') ORDER BY n"), &[])
-                .await?;
+            let rows = session.rows(reaction_where!("state IN ('waiting','applying','held') ORDER BY n"), &[]).await?;
             stories(session, reactions(session, &rows).await?, false).await.map(Answer::Stories)
         }
         Question::List(filter) => {
             let found = fitting(session, filter).await?;
             Ok(Answer::Reactions(found.into_iter().map(|numbered| numbered.1).collect()))
         }
-        Question::Stories(filter) => {
-            stories(session, fitting(session, filter).await?, true).await.map(Answer::Stories)
-        }
+        Question::Stories(filter) => stories(session, fitting(session, filter).await?, true).await.map(Answer::Stories),
         Question::Counts => counts(session).await.map(Answer::Counts),
         Question::Settings(prefix) => settings(session, prefix).await.map(Answer::Settings),
         Question::Refused(at_most) => refused(session, *at_most).await.map(Answer::Refused),

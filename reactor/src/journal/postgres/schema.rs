@@ -136,4 +136,3 @@ pub(super) async fn migrate(session: &Session, schema: &str) -> Result<(), Fault
     }
     Ok(())
 }
-

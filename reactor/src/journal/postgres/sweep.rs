@@ -75,9 +75,8 @@ async fn forget_oldest(session: &Session, too_many: u64) -> Result<u64, Fault> {
         chosen.push(row.try_get::<_, i64>("n")?);
         going += u64::try_from(row.try_get::<_, i64>("with_it")?).unwrap_or(1).max(1);
     }
-    let reactions = session
-        .rows("SELECT DISTINCT reaction AS n FROM reaction_message WHERE message = ANY($1)", &[&chosen])
-        .await?;
+    let reactions =
+        session.rows("SELECT DISTINCT reaction AS n FROM reaction_message WHERE message = ANY($1)", &[&chosen]).await?;
     let went = forget_reactions(session, &numbers(&reactions)?).await?;
     Ok(went + forget_messages_alone(session, &chosen).await?)
 }

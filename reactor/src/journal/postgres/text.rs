@@ -32,7 +32,13 @@ pub(super) fn meant(plain: String) -> String {
     let mut text = String::with_capacity(plain.len());
     let mut rest = plain.chars();
     while let Some(c) = rest.next() {
-        let meant = if c != MARK { c } else if rest.next() == Some('0') { '\0' } else { MARK };
+        let meant = if c != MARK {
+            c
+        } else if rest.next() == Some('0') {
+            '\0'
+        } else {
+            MARK
+        };
         text.push(meant);
     }
     text

@@ -8,8 +8,8 @@ use serde_json::Map;
 
 use super::fault::Fault;
 use super::schema::pending;
-use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
 use crate::journal::text::{end_of_prefix, read_json, read_time, state};
+use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
 use crate::message::{Message, Topic};
 
 const REACTION: &str = "SELECT n, id, rule, handler, key, state, attempts, created, updated, not_before, at_most,

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 use super::fault::Fault;
+use crate::journal::text::{cut, json, time};
 use crate::journal::{
     Entry, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX,
 };
-use crate::journal::text::{cut, json, time};
 use crate::message::{Message, TOPIC_BYTES_MAX};
 
 /// Writes all entries; returns how many messages are new. After an error the transaction must be rolled back.
