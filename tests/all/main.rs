@@ -9,6 +9,7 @@ mod fedmsg;
 mod fedmsg_sockets;
 mod gitolite;
 mod journal;
+mod journal_postgres;
 mod kill;
 mod koji;
 mod later;

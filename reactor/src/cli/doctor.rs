@@ -17,7 +17,7 @@ use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::amqp::connection::Connection;
 use crate::engine::control::{Asked, ask};
-use crate::journal::sqlite::SqliteJournal;
+use crate::journal::place::open_read_only;
 use crate::rules::file;
 use crate::rules::site::{BusConfig, HandlerConfig, Program};
 use crate::runner::{self, Runner};
@@ -89,7 +89,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 }
 
 fn journal(state: &Path, answers: bool) -> Finding {
-    match SqliteJournal::open_read_only(state) {
+    match open_read_only(state) {
         Ok(_) if answers => Finding::good(format!("{} can be read, and a daemon answers there", state.display())),
         Ok(_) => Finding::bad(
             format!("{} can be read, and no daemon answers there", state.display()),

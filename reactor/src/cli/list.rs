@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::print::{ago, change, clean, colour, cut, summary, time, value};
 use super::{Common, Format, NO, now, out};
-use crate::journal::sqlite::SqliteJournal;
+use crate::journal::place::open_read_only;
 use crate::journal::{Answer, Filter, Journal, Question, ReactionRow, RefusedRow, State, Story};
 
 /// What a line of `list` shows of the parameters that an apply left for later, in characters.
@@ -52,9 +52,9 @@ fn state(word: &str) -> Result<State, String> {
 /// # Errors
 /// When there is no journal, or it can't be read.
 pub fn list(args: ListArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    let journal = SqliteJournal::open_read_only(&common.state_dir())?;
+    let journal = open_read_only(&common.state_dir())?;
     if args.refused {
-        return refused(&journal, args.at_most, common);
+        return refused(&*journal, args.at_most, common);
     }
     let filter = Filter { states: args.states, rule: args.rule, id_prefix: None, at_most: args.at_most };
     let Answer::Reactions(rows) = journal.ask(&Question::List(filter))? else { return Ok(ExitCode::SUCCESS) };
@@ -84,7 +84,7 @@ fn line(row: &ReactionRow, now: Timestamp) -> String {
     )
 }
 
-fn refused(journal: &SqliteJournal, at_most: usize, common: &Common) -> anyhow::Result<ExitCode> {
+fn refused(journal: &dyn Journal, at_most: usize, common: &Common) -> anyhow::Result<ExitCode> {
     let Answer::Refused(rows) = journal.ask(&Question::Refused(at_most))? else { return Ok(ExitCode::SUCCESS) };
     for RefusedRow { at, bus, topic, reason, times, .. } in &rows {
         let row = rows.iter().find(|row| row.at == *at && row.reason == *reason);
@@ -101,7 +101,7 @@ fn refused(journal: &SqliteJournal, at_most: usize, common: &Common) -> anyhow::
 /// # Errors
 /// When there is no journal, or it can't be read.
 pub fn show(args: &ShowArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    let journal = SqliteJournal::open_read_only(&common.state_dir())?;
+    let journal = open_read_only(&common.state_dir())?;
     let filter = Filter { id_prefix: Some(args.id.clone()), at_most: 2, ..Filter::default() };
     let Answer::Stories(stories) = journal.ask(&Question::Stories(filter))? else { return Ok(ExitCode::SUCCESS) };
     match stories.as_slice() {

@@ -17,7 +17,7 @@ use super::print::{change, clean, colour, summary};
 use super::{Common, Format, NO, out, site_paths};
 use crate::engine::control::{Asked, ask};
 use crate::engine::core::{Reconciling, every_rule_for};
-use crate::journal::sqlite::SqliteJournal;
+use crate::journal::place::open_read_only;
 use crate::journal::{Answer, Filter, Journal, Question, ReactionRow, State};
 use crate::rules::file;
 use crate::rules::matcher::Rules;
@@ -127,20 +127,20 @@ fn mend(handler: &str, common: &Common) -> anyhow::Result<ExitCode> {
     if let Some(wrong) = answered.wrong.first() {
         anyhow::bail!(wrong.clone());
     }
-    let journal = SqliteJournal::open_read_only(&common.state_dir())?;
+    let journal = open_read_only(&common.state_dir())?;
     let mut mended = true;
     for reaction in &answered.reactions {
         if common.format == Format::Human {
             let (id, said) = (&reaction.id, clean(&reaction.said));
             out(&format!("reaction {id} of `{}` {said}   (its story: reactor show {id})", reaction.rule));
         }
-        mended &= follow(&journal, reaction, common)?;
+        mended &= follow(&*journal, reaction, common)?;
     }
     Ok(if mended { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
 /// Waits until it is over or held, and says what became of it. True if all is mended.
-fn follow(journal: &SqliteJournal, reaction: &Reconciling, common: &Common) -> anyhow::Result<bool> {
+fn follow(journal: &dyn Journal, reaction: &Reconciling, common: &Common) -> anyhow::Result<bool> {
     let until = Instant::now() + Duration::from_secs(reaction.timeout_seconds.saturating_mul(2) + SLACK_SECONDS);
     let row = loop {
         let row = row(journal, &reaction.id)?;
@@ -161,7 +161,7 @@ fn follow(journal: &SqliteJournal, reaction: &Reconciling, common: &Common) -> a
 
 /// What its apply left for later (a host that is down) and is not done. A part that waits already since an earlier one is
 /// joined and keeps that one as its parent, so every pending part of the rule counts.
-fn left_over(journal: &SqliteJournal, of: &ReactionRow) -> anyhow::Result<Vec<ReactionRow>> {
+fn left_over(journal: &dyn Journal, of: &ReactionRow) -> anyhow::Result<Vec<ReactionRow>> {
     let filter = Filter { rule: Some(of.rule.clone()), at_most: LATER_MAX, ..Filter::default() };
     let Answer::Reactions(rows) = journal.ask(&Question::List(filter))? else { return Ok(Vec::new()) };
     let is_own = |row: &ReactionRow| row.parent.as_ref() == Some(&of.id) && row.state != State::Done;
@@ -169,7 +169,7 @@ fn left_over(journal: &SqliteJournal, of: &ReactionRow) -> anyhow::Result<Vec<Re
     Ok(rows.into_iter().filter(is_left).collect())
 }
 
-fn row(journal: &SqliteJournal, id: &str) -> anyhow::Result<Option<ReactionRow>> {
+fn row(journal: &dyn Journal, id: &str) -> anyhow::Result<Option<ReactionRow>> {
     let filter = Filter { id_prefix: Some(id.to_owned()), at_most: 1, ..Filter::default() };
     match journal.ask(&Question::List(filter))? {
         Answer::Reactions(rows) => Ok(rows.into_iter().next()),

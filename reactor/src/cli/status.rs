@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::print::{ago, clean};
 use super::{Common, Format, NO, now, out};
 use crate::engine::control::{Asked, ask};
-use crate::journal::sqlite::SqliteJournal;
-use crate::journal::{Answer, Counts, Journal, Question};
+use crate::journal::place::open_read_only;
+use crate::journal::{Answer, Counts, Question};
 
 /// Asks the daemon for what only it knows, and counts what the journal holds; without a daemon, says so.
 ///
@@ -18,17 +18,20 @@ use crate::journal::{Answer, Counts, Journal, Question};
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let state = common.state_dir();
     let asked = super::runtime()?.block_on(ask(&state, &Asked::Status));
-    let counts = match (SqliteJournal::open_read_only(&state), &asked) {
-        (Ok(journal), _) => match journal.ask(&Question::Counts)? {
-            Answer::Counts(counts) => counts,
-            _ => Counts::default(),
-        },
-        (Err(_), Err(_)) => return asked.map(|_| ExitCode::from(NO)),
-        (Err(no_journal), Ok(_)) => return Err(no_journal.into()),
+    let counted = open_read_only(&state).and_then(|journal| journal.ask(&Question::Counts));
+    let (status, mut wrong) = match (asked, &counted) {
+        (Ok(answered), _) => (answered.status, answered.wrong),
+        (Err(_), Ok(_)) => (None, Vec::new()),
+        (Err(no_daemon), Err(_)) => return Err(no_daemon),
     };
-    let (status, wrong) = match asked {
-        Ok(answered) => (answered.status, answered.wrong),
-        Err(_) => (None, Vec::new()),
+    let counts = match counted {
+        Ok(Answer::Counts(counts)) => Some(counts),
+        Ok(_) => None,
+        // What the daemon says of itself counts without the journal, and more than before.
+        Err(unread) => {
+            wrong.push(unread.to_string());
+            None
+        }
     };
     wrong.iter().for_each(|wrong| eprintln!("error: {wrong}"));
     let runs = status.is_some();
@@ -38,7 +41,7 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         out(&whole.to_string());
     } else {
         status.iter().for_each(|status| out(&tell(status)));
-        out(&tell_journal(&counts, runs, &state));
+        counts.iter().for_each(|counts| out(&tell_journal(counts, runs, &state)));
     }
     Ok(if runs && wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }

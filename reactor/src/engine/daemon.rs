@@ -17,7 +17,7 @@ use super::intake::{Gauge, Judge, take_in};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
 use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
 use crate::journal::handle::JournalHandle;
-use crate::journal::sqlite::SqliteJournal;
+use crate::journal::place;
 use crate::journal::{Answer, Question};
 use crate::rules::file;
 use crate::rules::matcher::Rules;
@@ -111,7 +111,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let stamps = file::stamps(&options.site);
     let site = file::load(&options.site)?;
     let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
-    let journal = open_journal(&options)?;
+    let journal = open_journal(&options, site.journal.server.clone()).await?;
     runner::init();
     let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
     let runner = Arc::new(runner);
@@ -168,8 +168,11 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     Ok(Ended { failed: core.failed, pending: core.pending(), refused })
 }
 
-fn open_journal(options: &Options) -> anyhow::Result<Arc<JournalHandle>> {
-    Ok(Arc::new(JournalHandle::open(Box::new(SqliteJournal::open(&options.state)?))?))
+async fn open_journal(options: &Options, server: Option<place::Postgres>) -> anyhow::Result<Arc<JournalHandle>> {
+    let state = options.state.clone();
+    // On a thread of its own: a server is waited for.
+    let opened = tokio::task::spawn_blocking(move || JournalHandle::open(place::open(&state, server.as_ref())?));
+    Ok(Arc::new(opened.await.context("the journal can't be opened")??))
 }
 
 fn compile(site: &Site) -> (Arc<Rules>, BTreeMap<String, Arc<HandlerConfig>>) {
@@ -384,6 +387,9 @@ impl Engine {
         }
         self.daemon.rules.store(rules.clone());
         self.daemon.reload_buses(&site, &rules);
+        if self.daemon.journal_config.load().server != site.journal.server {
+            tracing::warn!("the journal's `postgresql` has changed; that takes a restart: systemctl restart reactor");
+        }
         self.daemon.journal_config.store(Arc::new(site.journal));
         self.daemon.reloaded = clock();
         tracing::info!("rules reloaded: {said}");

@@ -1,7 +1,9 @@
-//! What every journal must do, each sentence a test. A new journal runs them all with [`journal_contract`].
+//! What every journal must do, each sentence a test. A new journal runs them all with `sentences`, which hands their names to
+//! a macro. The tests of whole servers take this file in too: its words come from the module above it.
 //!
 //! A test gets a fresh place: a function that opens the journal there, and opens it again once it was dropped.
 
+#[path = "contract/parts.rs"]
 pub(crate) mod parts;
 
 use std::collections::HashSet;
@@ -13,16 +15,15 @@ use self::parts::{
     all, change, counts, done, ids, known, later, line, list, message, pending, reacted, refused, refused_rows, row,
     settings, start, story, sweep,
 };
-use super::{Entry, Filter, Journal, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX};
-use crate::message::Message;
+use super::{Entry, Filter, Journal, Message, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX};
 
 /// Opens the journal of one place.
 pub(crate) type Open = dyn Fn() -> Box<dyn Journal>;
 
-/// Makes a `#[test]` of every sentence; `$fresh` is a function that returns a `Box<Open>` for a new, empty place.
-macro_rules! journal_contract {
-    ($fresh:path) => {
-        $crate::journal::contract::journal_contract! { $fresh:
+/// Expands to `$with! { $more… SENTENCE SENTENCE … }`.
+macro_rules! sentences {
+    ($with:ident! $($more:tt)*) => {
+        $with! { $($more)*
             what_was_written_is_there_after_reopening
             a_message_is_stored_once
             a_batch_with_a_contradiction_leaves_nothing_behind
@@ -45,17 +46,12 @@ macro_rules! journal_contract {
             a_message_of_two_reactions_stays_until_both_are_gone
             a_message_without_reaction_goes_by_the_time_it_was_stored
             over_the_limit_the_oldest_final_ones_go_first
+            texts_keep_every_character
             numbers_are_counted
         }
     };
-    ($fresh:path: $($sentence:ident)*) => {
-        $(#[test]
-        fn $sentence() {
-            $crate::journal::contract::$sentence(&*$fresh());
-        })*
-    };
 }
-pub(crate) use journal_contract;
+pub(crate) use sentences;
 
 pub(crate) fn what_was_written_is_there_after_reopening(open: &Open) {
     let mut first = message("m1");
@@ -412,6 +408,44 @@ pub(crate) fn over_the_limit_the_oldest_final_ones_go_first(open: &Open) {
     assert_eq!(known(&*journal, &["m1", "m391", "m392"]), ["m1", "m392"]);
     assert_eq!(sweep(&mut *journal, never, 0), 9);
     assert_eq!(ids(&*journal, all()), ["R1"]);
+}
+
+pub(crate) fn texts_keep_every_character(open: &Open) {
+    let odd = "\u{0}a\u{e000}0'\"\\%\n\u{10ffff}é";
+    let mut journal = open();
+    let full = ReactionRow {
+        rule: odd.into(),
+        handler: odd.into(),
+        key: odd.into(),
+        reason: Some(odd.into()),
+        hint: Some(odd.into()),
+        decided_by: Some(odd.into()),
+        with: Some(json!({odd: odd})),
+        plan: vec![change(odd)],
+        messages: 1,
+        ..row("R1")
+    };
+    let body = json!({odd: [odd, 1e300, -0.5, u64::MAX, i64::MIN]});
+    let sent = "-009998-01-01T00:00:00Z".parse().unwrap();
+    let first = Message { signer: odd.into(), body, ..message(odd) };
+    journal
+        .write(&[
+            Entry::Message(first.clone()),
+            Entry::Message(Message { sent, ..message("too old to be true") }),
+            Entry::Reaction(Box::new(full.clone()), vec![odd.into()]),
+            line("R1", 1, odd, odd),
+            refused(1, odd, odd, odd),
+            Entry::Setting { name: odd.into(), value: Some(odd.into()) },
+        ])
+        .unwrap();
+    let found = story(&*journal, "R1");
+    assert_eq!((found.reaction, found.messages), (full, vec![first]));
+    assert_eq!((found.lines[0].what.as_str(), found.lines[0].detail.as_str()), (odd, odd));
+    let row = refused_rows(&*journal, 1).remove(0);
+    assert_eq!((row.topic.as_str(), row.reason.as_str(), row.body.as_str()), (odd, odd, odd));
+    assert_eq!(settings(&*journal, "\u{0}a"), [(odd.to_owned(), odd.to_owned())]);
+    assert_eq!(known(&*journal, &[odd, "\u{0}a"]), [odd]);
+    assert_eq!(list(&*journal, Filter { rule: Some(odd.into()), ..all() }).len(), 1);
 }
 
 pub(crate) fn numbers_are_counted(open: &Open) {

@@ -9,13 +9,18 @@
 //! Secrets never get here: before and after of a change marked `secret` are hashed by the engine.
 //!
 //! * [`sqlite`]: the journal of one node, a file
+//! * [`postgres`]: the journal on a server
+//! * [`place`]: which of the two, and where
 //! * [`handle`]: what the engine holds: a journal on a thread of its own, group commit
 //! * `contract`: what every journal must do, as tests
 
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod handle;
+pub mod place;
+pub mod postgres;
 pub mod sqlite;
+mod text;
 
 use std::collections::HashSet;
 
@@ -25,6 +30,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::message::Message;
+#[cfg(test)]
+use crate::message::Topic;
 
 /// A reaction's id: 26 characters, sorts by time of creation (ULID).
 pub type ReactionId = String;
@@ -233,7 +240,7 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-/// What went wrong with the journal. Nothing of the batch was written.
+/// What went wrong with the journal. Nothing of the batch was written, or it is not written twice when it is given again.
 #[derive(Debug, thiserror::Error)]
 #[error("journal {place}: {why}\nhint: {hint}")]
 pub struct JournalError {
@@ -249,10 +256,11 @@ pub struct JournalError {
 
 /// The durable record. Blocking; the engine gives it a thread of its own.
 pub trait Journal: Send {
-    /// Writes all of `batch` in one durable transaction, or nothing of it.
+    /// Writes all of `batch` in one durable transaction, or nothing of it. Where the answer of a server was lost, nobody knows
+    /// which: whoever still wants it written gives it again, before anything else, and it is written once.
     ///
     /// # Errors
-    /// When it is not durable: disk full, file damaged, another daemon's lock.
+    /// When it is not known to be durable: disk full, file damaged, another daemon's lock, a lost connection.
     fn write(&mut self, batch: &[Entry]) -> Result<(), JournalError>;
 
     /// Which of these message ids it knows already.

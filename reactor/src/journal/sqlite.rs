@@ -7,7 +7,6 @@
 //! * `place`: the directory, the lock, the files
 //! * `schema`: tables, versions, settings of a connection
 //! * `write`, `read`, `sweep`: entries into tables, tables into answers, forgetting
-//! * `text`: how values stand in the file
 //! * `fault`: errors and what to do about them
 
 mod fault;
@@ -17,7 +16,6 @@ mod schema;
 mod sweep;
 #[cfg(test)]
 mod tests;
-mod text;
 mod write;
 
 use std::collections::HashSet;
@@ -29,6 +27,12 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use self::fault::Fault;
 use super::{Answer, Entry, Journal, JournalError, Question, Swept};
+
+/// Makes the state directory if need be and takes it for this process, until the returned file is closed (also by a crash).
+pub(super) fn hold(directory: &Path) -> Result<File, JournalError> {
+    let held = place::make_directory(directory).and_then(|()| place::lock(directory));
+    held.map_err(|fault| fault.at(&directory.join(place::LOCK)))
+}
 
 /// A journal in a directory.
 #[derive(Debug)]

@@ -131,6 +131,31 @@ fn the_example_says_what_it_says() {
 }
 
 #[test]
+fn the_journal_may_be_on_a_server() {
+    let journal = |words: &str| {
+        let text = format!("version: 1\njournal: {{ postgresql: {{ name: r, user: u, {words} }} }}\n");
+        load_str("rules.yaml", &text, Path::new("/etc/reactor"))
+    };
+    let server = |words: &str| journal(words).unwrap_or_else(|found| panic!("{found}")).journal.server.unwrap();
+    let near = server("host: /run/postgresql");
+    assert_eq!((near.port, near.tls, near.schema.as_str(), &near.password), (5432, false, "reactor", &None));
+    let far = server("host: db.example.org, port: 5433, password: { file: secret }, ca: ca.pem, schema: site_2");
+    assert_eq!((far.port, far.tls, far.schema.as_str()), (5433, true, "site_2"));
+    assert_eq!(far.password.as_deref(), Some(Path::new("/etc/reactor/secret")));
+    assert_eq!(far.ca.as_deref(), Some(Path::new("/etc/reactor/ca.pem")));
+    for (words, said) in [
+        ("port: 1", "`host`"),
+        ("host: h, password: hunter2", "`password` must be"),
+        ("host: 127.0.0.1, ca: ca.pem", "counts only with TLS"),
+        ("host: h, schema: 'a; DROP'", "can't be the name of a schema"),
+        ("host: h, schema: pg_a", "can't be the name of a schema"),
+    ] {
+        let found = journal(words).unwrap_err().to_string();
+        assert!(found.contains(said) && !found.contains("unwrap"), "{words}: {found}");
+    }
+}
+
+#[test]
 fn a_rule_takes_from_the_defaults_what_it_does_not_say() {
     use crate::rules::site::{Coalesce, GuardLimits, Mode, On};
     use std::time::Duration;

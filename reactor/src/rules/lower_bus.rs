@@ -1,6 +1,7 @@
 //! `bus`, `trust` and `journal`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, shown};
@@ -10,7 +11,11 @@ use super::node::{Key, Node, Value};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
 use super::words::{BUS, Shape};
+use crate::journal::place::Postgres;
 use crate::trust::{TrustConfig, X509Config};
+
+/// PostgreSQL's own port.
+const POSTGRESQL_PORT: u16 = 5432;
 
 /// One entry of `bus`.
 pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<BusConfig> {
@@ -189,5 +194,41 @@ pub(super) fn journal(reader: &mut Reader<'_>, fields: &Fields<'_>) -> JournalCo
         history_all: fields.one_of(reader, "history") == Some("all"),
         keep: fields.some_time(reader, "keep").unwrap_or(default.keep),
         messages_max: fields.count(reader, "messages").unwrap_or(default.messages_max),
+        server: fields.block(reader, "postgresql").and_then(|inner| postgresql(reader, &inner)),
     }
+}
+
+/// The `postgresql` block of the journal.
+fn postgresql(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Postgres> {
+    let host = fields.text(reader, "host").map(str::to_owned);
+    let name = fields.text(reader, "name").map(str::to_owned);
+    let user = fields.text(reader, "user").map(str::to_owned);
+    let port = fields.count(reader, "port").and_then(|port| u16::try_from(port).ok()).unwrap_or(POSTGRESQL_PORT);
+    let password = fields.block(reader, "password");
+    let password = password.and_then(|inner| inner.path(reader, "file", "the journal's password"));
+    let is_near = host.as_deref().is_some_and(is_near);
+    let tls = fields.boolean(reader, "tls").unwrap_or(!is_near);
+    let ca = fields.path(reader, "ca", "the certificates of the journal's server");
+    if let (Some(span), false) = (fields.key_span("ca"), tls) {
+        reader.error(span, "`ca` counts only with TLS", "add `tls: true`, or take `ca` out");
+    }
+    let schema = fields.text(reader, "schema").unwrap_or("reactor").to_owned();
+    if let (Some(span), false) = (fields.key_span("schema"), is_schema(&schema)) {
+        let message = format!("`{}` can't be the name of a schema here", schema.escape_debug());
+        reader.error(span, message, "use small letters, digits and _, not beginning with a digit or pg_, at most 63");
+    }
+    Some(Postgres { host: host?, port, name: name?, user: user?, password, tls, ca, schema })
+}
+
+/// Whether nobody else can listen on the way there.
+fn is_near(host: &str) -> bool {
+    host.starts_with('/') || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// PostgreSQL keeps names beginning with `pg_` for itself, and cuts longer ones.
+fn is_schema(name: &str) -> bool {
+    name.len() <= 63
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.starts_with("pg_")
 }

@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use crate::bus::amqp::config::AmqpBus;
+use crate::journal::place::Postgres;
 use crate::trust::TrustConfig;
 
 /// Everything a site directory or `rules.yaml` says.
@@ -89,11 +90,13 @@ pub struct JournalConfig {
     pub keep: Duration,
     /// Most rows (messages) kept, whatever their age (`messages_max`).
     pub messages_max: u64,
+    /// The server that has it (`postgresql`); `None`: a file in the state directory.
+    pub server: Option<Postgres>,
 }
 
 impl Default for JournalConfig {
     fn default() -> Self {
-        Self { history_all: false, keep: Duration::from_secs(30 * 86_400), messages_max: 1_000_000 }
+        Self { history_all: false, keep: Duration::from_secs(30 * 86_400), messages_max: 1_000_000, server: None }
     }
 }
 

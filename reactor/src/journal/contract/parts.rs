@@ -6,8 +6,9 @@ use handler_api::{Action, Change};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, json};
 
-use crate::journal::{Answer, Counts, Entry, Filter, Journal, Question, ReactionRow, RefusedRow, State, Story, Swept};
-use crate::message::{Message, Topic};
+use super::super::{
+    Answer, Counts, Entry, Filter, Journal, Message, Question, ReactionRow, RefusedRow, State, Story, Swept, Topic,
+};
 
 /// The start of the tests' time.
 pub(crate) fn start() -> Timestamp {

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::ErrorCode;
 
 use crate::journal::JournalError;
+use crate::journal::text::TextFault;
 
 /// Why the journal could not do it, before it is known which file that was.
 #[derive(Debug)]
@@ -34,6 +35,15 @@ pub(super) enum Fault {
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<TextFault> for Fault {
+    fn from(fault: TextFault) -> Self {
+        match fault {
+            TextFault::Damaged(what) => Self::Damaged(what),
+            TextFault::Contradiction(what) => Self::Contradiction(what),
+        }
     }
 }
 

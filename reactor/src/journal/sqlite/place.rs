@@ -10,7 +10,7 @@ use super::fault::Fault;
 /// The journal's file in its directory.
 pub(super) const FILE: &str = "journal.db";
 /// The file whose lock says that a daemon has this directory; the daemon's pid stands in it.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 /// Longest pid that is read from the lock file, in bytes.
 const PID_BYTES_MAX: u64 = 20;
 

@@ -8,7 +8,7 @@ use serde_json::Map;
 
 use super::fault::Fault;
 use super::schema::pending;
-use super::text::{end_of_prefix, read_json, read_time, state};
+use crate::journal::text::{end_of_prefix, read_json, read_time, state};
 use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
 use crate::message::{Message, Topic};
 

@@ -7,8 +7,8 @@ use rusqlite::Transaction;
 
 use super::fault::Fault;
 use super::schema::{finals, pending};
-use super::text::time;
 use crate::journal::Swept;
+use crate::journal::text::time;
 
 /// Reactions, or messages without one, that one step forgets at most.
 pub(super) const STEP_ROWS_MAX: usize = 200;

@@ -10,8 +10,17 @@ use crate::journal::contract::parts::{counts, message, pending, reacted, row, st
 use crate::journal::{ReactionRow, State};
 
 mod contract_tests {
-    use super::fresh;
-    crate::journal::contract::journal_contract! { fresh }
+    use crate::journal::contract::{self, sentences};
+
+    macro_rules! tests {
+        ($($sentence:ident)*) => {
+            $(#[test]
+            fn $sentence() {
+                contract::$sentence(&*super::fresh());
+            })*
+        };
+    }
+    sentences! { tests! }
 }
 
 /// A place that is removed with the function.

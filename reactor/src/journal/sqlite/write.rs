@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
 use super::fault::Fault;
-use super::text::{cut, json, time};
+use crate::journal::text::{cut, json, time};
 use crate::journal::{
     Entry, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX,
 };

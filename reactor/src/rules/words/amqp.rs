@@ -1,6 +1,6 @@
 //! The words of `bus.NAME.amqp`: those of fedora-messaging's `config.toml`, and `config`, `password`, `silence`.
 
-use super::{Block, Shape, block, must, word};
+use super::{Block, PASSWORD, Shape, block, must, word};
 
 /// `bus.NAME.amqp`. The words are those of fedora-messaging's `config.toml`.
 pub static AMQP: Block = Block {
@@ -30,9 +30,6 @@ pub static AMQP: Block = Block {
         ],
     )
 };
-
-/// `bus.NAME.amqp.password`
-pub static PASSWORD: Block = block("`password`", &[must("file", Shape::Text, "the file that it is in")]);
 
 /// `bus.NAME.amqp.tls`
 pub static TLS: Block = block(

@@ -1,19 +1,27 @@
-//! How values stand in the file: times, JSON and words as text that a person reads with `sqlite3`.
+//! How values stand in a journal: times, JSON and words as text that a person reads with `sqlite3` or `psql`.
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::fault::Fault;
-use crate::journal::State;
+use super::State;
+
+/// A value that can't go in or come out.
+#[derive(Debug)]
+pub(super) enum TextFault {
+    /// What is in the journal can't be read back.
+    Damaged(String),
+    /// What should go in can't be written: a mistake of the caller.
+    Contradiction(String),
+}
 
 /// The word's state.
-pub(super) fn state(word: &str) -> Result<State, Fault> {
+pub(super) fn state(word: &str) -> Result<State, TextFault> {
     State::ALL
         .into_iter()
         .find(|state| state.word() == word)
-        .ok_or_else(|| Fault::Damaged(format!("`{}` is no state of a reaction", word.escape_debug())))
+        .ok_or_else(|| TextFault::Damaged(format!("`{}` is no state of a reaction", word.escape_debug())))
 }
 
 /// RFC 3339 in UTC, always with six digits after the point: such texts sort like the times they mean.
@@ -23,19 +31,19 @@ pub(super) fn time(at: Timestamp) -> String {
 }
 
 /// The time that such a text means.
-pub(super) fn read_time(text: &str) -> Result<Timestamp, Fault> {
-    text.parse().map_err(|error| Fault::Damaged(format!("`{}` is no time: {error}", text.escape_debug())))
+pub(super) fn read_time(text: &str) -> Result<Timestamp, TextFault> {
+    text.parse().map_err(|error| TextFault::Damaged(format!("`{}` is no time: {error}", text.escape_debug())))
 }
 
 /// As JSON on one line.
-pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, Fault> {
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<String, TextFault> {
     serde_json::to_string(value)
-        .map_err(|error| Fault::Contradiction(format!("this can't be written as JSON: {error}")))
+        .map_err(|error| TextFault::Contradiction(format!("this can't be written as JSON: {error}")))
 }
 
 /// What such a JSON means. `what` names the column in the error.
-pub(super) fn read_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, Fault> {
-    serde_json::from_str(text).map_err(|error| Fault::Damaged(format!("{what} can't be read: {error}")))
+pub(super) fn read_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, TextFault> {
+    serde_json::from_str(text).map_err(|error| TextFault::Damaged(format!("{what} can't be read: {error}")))
 }
 
 /// The beginning of `text`, at most `bytes_max` bytes with the `…` that stands for the rest.
