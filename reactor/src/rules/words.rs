@@ -135,7 +135,11 @@ pub static BUS: Block = block(
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
-        word("silence", Shape::Duration, "connected, and no message for so long: that is said, in the log and in `status`"),
+        word(
+            "silence",
+            Shape::Duration,
+            "connected, and no message for so long: that is said, in the log and in `status`",
+        ),
     ],
 );
 
@@ -161,6 +165,11 @@ pub static TRUST: Block = block(
             "broker",
             Shape::OneOf(&["refuse", "accept"]),
             "an AMQP broker, which tells of no message who sent it: refuse (default) or accept, as the signer `broker`",
+        ),
+        word(
+            "schemas",
+            Shape::Text,
+            "with `broker`: the directory of JSON schemas, NAME.json for the header fedora_messaging_schema",
         ),
     ],
 );
