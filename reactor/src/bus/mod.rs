@@ -5,6 +5,7 @@ pub mod fedmsg;
 pub mod jsonl;
 pub mod publish;
 mod queue;
+pub mod webhook;
 pub mod wire;
 
 use std::future::Future;

@@ -15,7 +15,10 @@ use super::core::{Core, Turn};
 use super::folded::Folded;
 use super::intake::{Gauge, Judge, take_in};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
+use crate::bus::webhook::{Inbox, WebhookSource};
 use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
+use crate::http::hook::Hook;
+use crate::http::{self, HttpConfig};
 use crate::journal::handle::JournalHandle;
 use crate::journal::place;
 use crate::journal::{Answer, Question};
@@ -51,6 +54,7 @@ pub(super) struct OpenBus {
     /// Whether messages that no rule wants are wanted too (`history: all`).
     takes_all: Arc<AtomicBool>,
     resubscribe: Resubscribe,
+    hook: Option<Arc<Hook>>,
 }
 
 /// What the engine's loop keeps for reload and status.
@@ -61,6 +65,7 @@ pub(super) struct Parts {
     pub(super) buses: Vec<OpenBus>,
     pub(super) from: Option<Arc<Counters>>,
     journal_config: Arc<ArcSwap<JournalConfig>>,
+    http: Option<HttpConfig>,
     pub(super) started: Timestamp,
     pub(super) reloaded: Timestamp,
 }
@@ -111,6 +116,11 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let stamps = file::stamps(&options.site);
     let site = file::load(&options.site)?;
     let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
+    // Before the journal: that an address is taken is known at once.
+    let listener = match site.http.as_ref().filter(|_| options.from.is_none()) {
+        Some(config) => Some((http::bind(config).await?, config.clone())),
+        None => None,
+    };
     let journal = open_journal(&options, site.journal.server.clone()).await?;
     runner::init();
     let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
@@ -130,8 +140,12 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     }
     let rules = Arc::new(ArcSwap::new(rules));
     let gauge = Arc::new(Gauge::default());
-    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone())?;
+    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone())?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
+    let served = match listener {
+        Some((listener, config)) => Some(http::serve(listener, &config, parts.hooks(), &options.state).await?),
+        None => None,
+    };
     let watchers = [
         tokio::spawn(signals(to_engine.clone(), health.clone())),
         tokio::spawn(files(options.site.clone(), stamps, to_engine.clone())),
@@ -159,7 +173,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let (runner, from) = (engine.runner.clone(), engine.daemon.from.clone());
     let (core, broken) = engine.run().await;
     runner.close().await;
-    watchers.into_iter().chain([sweeper, socket]).for_each(|task| task.abort());
+    watchers.into_iter().chain([sweeper, socket]).chain(served).for_each(|task| task.abort());
     if let Some(broken) = broken {
         anyhow::bail!(broken);
     }
@@ -208,6 +222,7 @@ fn open_sources(
     rules: Arc<ArcSwap<Rules>>,
     gauge: &Arc<Gauge>,
     to_engine: &mpsc::Sender<Input>,
+    journal: &Arc<JournalHandle>,
     health: Arc<Health>,
 ) -> anyhow::Result<Parts> {
     let mut buses = Vec::new();
@@ -223,7 +238,7 @@ fn open_sources(
                 tracing::info!(bus = %config.name, "the site does not believe this broker (`broker: accept`): it is not read");
                 continue;
             }
-            let (bus, source) = open_bus(config, &rules, site.journal.history_all)?;
+            let (bus, source) = open_bus(config, &rules, site.journal.history_all, journal, &health)?;
             let verifier = bus.verifier.clone();
             let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
             tokio::spawn(take_in(source, judge, rules.clone(), gauge.clone(), to_engine.clone()));
@@ -232,7 +247,7 @@ fn open_sources(
     }
     let now = clock();
     let journal_config = Arc::new(ArcSwap::from_pointee(site.journal));
-    Ok(Parts { options, health, rules, buses, from, journal_config, started: now, reloaded: now })
+    Ok(Parts { options, health, rules, buses, from, journal_config, http: site.http, started: now, reloaded: now })
 }
 
 /// Whoever may start the daemon with a file may also say what happened: see [`trust::local`].
@@ -250,35 +265,53 @@ fn open_bus(
     config: BusConfig,
     rules: &Arc<ArcSwap<Rules>>,
     history_all: bool,
+    journal: &Arc<JournalHandle>,
+    health: &Arc<Health>,
 ) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
     let of = rules.clone();
     let takes_all = Arc::new(AtomicBool::new(history_all));
     let all = takes_all.clone();
     let wants: Wants = Arc::new(move |topic| all.load(Ordering::Relaxed) || of.load().wants(topic));
-    let (source, resubscribe) = open_source(&config, wants, prefixes(&config, &rules.load(), history_all))?;
-    let verifier = Arc::new(ArcSwap::from_pointee(Verifier::open(config.trust.clone())));
+    let opened = open_source(&config, wants.clone(), prefixes(&config, &rules.load(), history_all))?;
+    let verifier = Arc::new(ArcSwap::from_pointee(config.verifier()));
     for problem in verifier.load().problems(clock()) {
         tracing::warn!(bus = %config.name, "{problem}");
     }
-    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe };
+    let hook = opened.inbox.zip(config.webhook.clone()).map(|(inbox, webhook)| {
+        let (verifier, journal, health) = (verifier.clone(), journal.clone(), health.clone());
+        Arc::new(Hook { bus: config.name.clone(), config: webhook, verifier, wants, inbox, journal, health })
+    });
+    let (source, resubscribe) = (opened.source, opened.resubscribe);
+    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe, hook };
     Ok((bus, source))
 }
 
 type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
 
-/// The source that fits the bus, and how to change what it subscribes to.
-fn open_source(
-    config: &BusConfig,
-    wants: Wants,
-    prefixes: Vec<String>,
-) -> anyhow::Result<(Box<dyn Source>, Resubscribe)> {
+/// The source that fits a bus.
+struct Opened {
+    source: Box<dyn Source>,
+    /// How to change what it subscribes to.
+    resubscribe: Resubscribe,
+    /// Where what is posted goes, if it is posted.
+    inbox: Option<Arc<Inbox>>,
+}
+
+fn open_source(config: &BusConfig, wants: Wants, prefixes: Vec<String>) -> anyhow::Result<Opened> {
+    if config.webhook.is_some() {
+        let source = WebhookSource::new(&config.name, config.queue_messages_max);
+        let inbox = Some(source.inbox());
+        return Ok(Opened { source: Box::new(source), resubscribe: Box::new(|_| {}), inbox });
+    }
     if let Some(amqp) = &config.amqp {
         // What comes is said by its bindings; what of it is wanted, `wants` knows.
-        return Ok((Box::new(AmqpSource::open(&config.name, amqp, wants)?), Box::new(|_| {})));
+        let source = Box::new(AmqpSource::open(&config.name, amqp, wants)?);
+        return Ok(Opened { source, resubscribe: Box::new(|_| {}), inbox: None });
     }
     let source = FedmsgSource::open(config, wants, prefixes)?;
     let subscriber = source.subscriber();
-    Ok((Box::new(source), Box::new(move |prefixes| subscriber.resubscribe(prefixes))))
+    let resubscribe = Box::new(move |prefixes| subscriber.resubscribe(prefixes));
+    Ok(Opened { source: Box::new(source), resubscribe, inbox: None })
 }
 
 /// What to subscribe to: the site's `topics`, else what the rules need.
@@ -398,17 +431,27 @@ impl Engine {
 }
 
 impl Parts {
+    fn hooks(&self) -> Vec<Arc<Hook>> {
+        self.buses.iter().filter_map(|bus| bus.hook.clone()).collect()
+    }
+
     /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
     fn reload_buses(&self, site: &Site, rules: &Rules) {
+        if self.http != site.http && self.from.is_none() {
+            tracing::warn!("`http` has changed; that takes a restart: systemctl restart reactor");
+        }
         for bus in &self.buses {
             let Some(config) = site.buses.get(&*bus.config.name) else {
                 tracing::warn!(bus = %bus.config.name, "the bus is no longer in the rules file; it is read until a restart");
                 continue;
             };
-            if config.fedmsg != bus.config.fedmsg || config.amqp != bus.config.amqp {
+            if config.fedmsg != bus.config.fedmsg
+                || config.amqp != bus.config.amqp
+                || config.door() != bus.config.door()
+            {
                 tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
             }
-            bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
+            bus.verifier.store(Arc::new(config.verifier()));
             bus.takes_all.store(site.journal.history_all, Ordering::Relaxed);
             (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
         }

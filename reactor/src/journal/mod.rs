@@ -309,6 +309,50 @@ pub enum Question {
     Settings(String),
     /// The newest refused messages, at most this many: `(at, bus, topic, reason, body)`.
     Refused(usize),
+    /// One page of the messages that came by a bus.
+    Messages(Box<Wanted>),
+}
+
+/// Which messages; reactor's own are never among them. Where a list is empty, any.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The one with this id.
+    pub id: Option<String>,
+    /// Sent then or later.
+    pub since: Option<Timestamp>,
+    /// Sent then or earlier.
+    pub until: Option<Timestamp>,
+    /// On one of these topics.
+    pub topics: Vec<String>,
+    /// In one of these categories: see [`category`].
+    pub categories: Vec<String>,
+    /// On none of these topics.
+    pub not_topics: Vec<String>,
+    /// In none of these categories.
+    pub not_categories: Vec<String>,
+    /// By the time they were sent, then in the order of writing; or all of it the other way round.
+    pub newest_first: bool,
+    /// Leave out so many at the beginning.
+    pub skip: u64,
+    /// At most this many.
+    pub at_most: usize,
+}
+
+/// The category of a topic as datanommer has it: the fourth word, or the third where `VirtualTopic` is in it. Empty where there
+/// is none.
+#[must_use]
+pub fn category(topic: &str) -> &str {
+    let at = if topic.contains("VirtualTopic") { 2 } else { 3 };
+    topic.split('.').nth(at).unwrap_or_default()
+}
+
+/// One page of messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// How many fit, on all pages.
+    pub total: u64,
+    /// Those of this page.
+    pub messages: Vec<Message>,
 }
 
 /// The answer to a [`Question`].
@@ -324,6 +368,8 @@ pub enum Answer {
     Settings(Vec<(String, String)>),
     /// To `Refused`.
     Refused(Vec<RefusedRow>),
+    /// To `Messages`.
+    Messages(Page),
 }
 
 /// A refused message, kept for a look.
