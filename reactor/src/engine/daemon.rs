@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use super::core::{Core, Turn};
 use super::folded::Folded;
 use super::intake::{Gauge, Judge, take_in};
+use super::sources::{OpenBus, open_bus};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
-use crate::bus::webhook::{Inbox, WebhookSource};
-use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
+use crate::bus::{Counters, Source, jsonl};
 use crate::http::hook::Hook;
 use crate::http::{self, HttpConfig};
 use crate::journal::handle::JournalHandle;
@@ -24,9 +24,9 @@ use crate::journal::place;
 use crate::journal::{Answer, Question};
 use crate::rules::file;
 use crate::rules::matcher::Rules;
-use crate::rules::site::{BusConfig, HandlerConfig, JournalConfig, Site};
+use crate::rules::site::{HandlerConfig, JournalConfig, Site};
 use crate::runner::{self, Runner};
-use crate::trust::{self, Refusal, Verifier};
+use crate::trust::{self, Refusal};
 
 /// How long a stopping daemon waits for running handlers, in seconds. Under systemd's 90 s.
 pub const DRAIN_SECONDS_MAX: u64 = 60;
@@ -44,17 +44,6 @@ pub struct Options {
     pub state: PathBuf,
     /// Messages from this file (`-`: stdin) instead of from the site's buses; ends with it.
     pub from: Option<PathBuf>,
-}
-
-/// What a bus needs while it is read.
-pub(super) struct OpenBus {
-    config: BusConfig,
-    verifier: Arc<ArcSwap<Verifier>>,
-    counters: Arc<Counters>,
-    /// Whether messages that no rule wants are wanted too (`history: all`).
-    takes_all: Arc<AtomicBool>,
-    resubscribe: Resubscribe,
-    hook: Option<Arc<Hook>>,
 }
 
 /// What the engine's loop keeps for reload and status.
@@ -239,7 +228,7 @@ fn open_sources(
                 continue;
             }
             let (bus, source) = open_bus(config, &rules, site.journal.history_all, journal, &health)?;
-            let verifier = bus.verifier.clone();
+            let verifier = bus.verifier();
             let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
             tokio::spawn(take_in(source, judge, rules.clone(), gauge.clone(), to_engine.clone()));
             buses.push(bus);
@@ -259,67 +248,6 @@ fn file_judge(path: &std::path::Path) -> Judge {
         trust::local(&raw.body, &name, &id, now)
             .map_err(|reason| Refusal { reason: reason.replacen(&name, &at, 1), signer: None })
     })
-}
-
-fn open_bus(
-    config: BusConfig,
-    rules: &Arc<ArcSwap<Rules>>,
-    history_all: bool,
-    journal: &Arc<JournalHandle>,
-    health: &Arc<Health>,
-) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
-    let of = rules.clone();
-    let takes_all = Arc::new(AtomicBool::new(history_all));
-    let all = takes_all.clone();
-    let wants: Wants = Arc::new(move |topic| all.load(Ordering::Relaxed) || of.load().wants(topic));
-    let opened = open_source(&config, wants.clone(), prefixes(&config, &rules.load(), history_all))?;
-    let verifier = Arc::new(ArcSwap::from_pointee(config.verifier()));
-    for problem in verifier.load().problems(clock()) {
-        tracing::warn!(bus = %config.name, "{problem}");
-    }
-    let hook = opened.inbox.zip(config.webhook.clone()).map(|(inbox, webhook)| {
-        let (verifier, journal, health) = (verifier.clone(), journal.clone(), health.clone());
-        Arc::new(Hook { bus: config.name.clone(), config: webhook, verifier, wants, inbox, journal, health })
-    });
-    let (source, resubscribe) = (opened.source, opened.resubscribe);
-    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe, hook };
-    Ok((bus, source))
-}
-
-type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
-
-/// The source that fits a bus.
-struct Opened {
-    source: Box<dyn Source>,
-    /// How to change what it subscribes to.
-    resubscribe: Resubscribe,
-    /// Where what is posted goes, if it is posted.
-    inbox: Option<Arc<Inbox>>,
-}
-
-fn open_source(config: &BusConfig, wants: Wants, prefixes: Vec<String>) -> anyhow::Result<Opened> {
-    if config.webhook.is_some() {
-        let source = WebhookSource::new(&config.name, config.queue_messages_max);
-        let inbox = Some(source.inbox());
-        return Ok(Opened { source: Box::new(source), resubscribe: Box::new(|_| {}), inbox });
-    }
-    if let Some(amqp) = &config.amqp {
-        // What comes is said by its bindings; what of it is wanted, `wants` knows.
-        let source = Box::new(AmqpSource::open(&config.name, amqp, wants)?);
-        return Ok(Opened { source, resubscribe: Box::new(|_| {}), inbox: None });
-    }
-    let source = FedmsgSource::open(config, wants, prefixes)?;
-    let subscriber = source.subscriber();
-    let resubscribe = Box::new(move |prefixes| subscriber.resubscribe(prefixes));
-    Ok(Opened { source: Box::new(source), resubscribe, inbox: None })
-}
-
-/// What to subscribe to: the site's `topics`, else what the rules need.
-fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String> {
-    if !config.topics.is_empty() {
-        return config.topics.clone();
-    }
-    if history_all { vec![String::new()] } else { rules.prefixes() }
 }
 
 /// Asks every handler to describe itself, so that one that can't is known at the start and not at its first message.
@@ -432,7 +360,7 @@ impl Engine {
 
 impl Parts {
     fn hooks(&self) -> Vec<Arc<Hook>> {
-        self.buses.iter().filter_map(|bus| bus.hook.clone()).collect()
+        self.buses.iter().filter_map(OpenBus::hook).collect()
     }
 
     /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
@@ -441,42 +369,20 @@ impl Parts {
             tracing::warn!("`http` has changed; that takes a restart: systemctl restart reactor");
         }
         for bus in &self.buses {
-            let Some(config) = site.buses.get(&*bus.config.name) else {
-                tracing::warn!(bus = %bus.config.name, "the bus is no longer in the rules file; it is read until a restart");
+            let Some(config) = site.buses.get(&*bus.name()) else {
+                tracing::warn!(bus = %bus.name(), "the bus is no longer in the rules file; it is read until a restart");
                 continue;
             };
-            if config.fedmsg != bus.config.fedmsg
-                || config.amqp != bus.config.amqp
-                || config.door() != bus.config.door()
-            {
-                tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
-            }
-            bus.verifier.store(Arc::new(config.verifier()));
-            bus.takes_all.store(site.journal.history_all, Ordering::Relaxed);
-            (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
+            bus.reload(config, rules, site.journal.history_all);
         }
         for name in site
             .buses
             .values()
             .filter(|config| config.amqp.is_none() || config.listens())
             .map(|config| &config.name)
-            .filter(|name| self.from.is_none() && !self.buses.iter().any(|bus| bus.config.name == **name))
+            .filter(|name| self.from.is_none() && !self.buses.iter().any(|bus| *bus.name() == ***name))
         {
             tracing::warn!(bus = %name, "a new bus is read after a restart: systemctl restart reactor");
         }
-    }
-}
-
-impl OpenBus {
-    pub(super) fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    pub(super) fn problems(&self, now: Timestamp) -> Vec<String> {
-        self.verifier.load().problems(now).into_iter().chain(self.counters.trouble()).collect()
     }
 }

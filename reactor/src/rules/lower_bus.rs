@@ -26,6 +26,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
     let queue = fields.size(reader, "queue");
+    let silence = fields.some_time(reader, "silence");
     let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
     let webhook = lower_http::of_bus(reader, &fields);
     let is_posted_to = fields.key_span("webhook").is_some();
@@ -60,6 +61,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         trust: trust.unwrap_or_default(),
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
+        silence,
     })
 }
 
@@ -188,10 +190,10 @@ fn policy(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeMap<String, Vec<
 /// Why every message on a bus is refused, and what to do about it; `None` where some can be trusted.
 pub(super) fn refuses_all(bus: &BusConfig) -> Option<(&'static str, &'static str)> {
     let trust = &bus.trust;
-    if *trust == TrustConfig::default() {
+    let by_secret = bus.webhook.is_some();
+    if !by_secret && *trust == TrustConfig::default() {
         return Some(("has no `trust`", "add `trust: { x509: { ca: FILE }, policy: { TOPIC: [SIGNER] } }`"));
     }
-    let by_secret = bus.webhook.is_some();
     if !by_secret && trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned && !trust.accept_broker
     {
         return Some((

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reactor::bus::Source as _;
 use reactor::bus::amqp::AmqpSource;
-use reactor::bus::amqp::config::{AmqpBus, SILENCE_DEFAULT, Settings, of_toml};
+use reactor::bus::amqp::config::{AmqpBus, Settings, of_toml};
 use reactor::bus::amqp::publish::AmqpPublisher;
 use reactor::message::{Form, RawMessage};
 use reactor_tests::amqp_peers::{AmqpPeers, PREFIX, configuration};
@@ -22,7 +22,7 @@ const QUEUE: &str = "reactor";
 fn source(scratch: &Scratch, broker: &RabbitMq, user: &str) -> AmqpSource {
     let file = scratch.path().join(format!("{user}.toml"));
     std::fs::write(&file, configuration(broker, user, Some(QUEUE))).expect("written");
-    let bus = AmqpBus { settings: Settings::File(file), password: None, silence: SILENCE_DEFAULT };
+    let bus = AmqpBus { settings: Settings::File(file), password: None };
     AmqpSource::open(&"fedora".into(), &bus, Arc::new(|topic| !topic.ends_with("unwanted"))).expect("opened")
 }
 
@@ -158,7 +158,7 @@ async fn what_can_be_no_message_costs_itself_alone() {
     let (raws, _source) = reading.await.expect("no panic");
     let why = |raw: &RawMessage| match &raw.form {
         Form::Amqp(form) => Result::as_ref(form).err().cloned().unwrap_or_default(),
-        Form::Envelope => panic!("{raw:?}"),
+        Form::Envelope | Form::Judged(_) => panic!("{raw:?}"),
     };
     assert!(why(&raws[0]).contains("deeper than"), "{}", why(&raws[0]));
     assert!(why(&raws[1]).contains("3145728 bytes"), "{}", why(&raws[1]));
