@@ -87,13 +87,9 @@ impl Stage {
         self.scratch.path()
     }
 
-    pub fn restart(&mut self) {
-        self.daemon = Daemon::start(self.dir(), &["run", "rules.yaml"]);
-        self.listens();
-    }
-
     fn listens(&self) {
-        wait_until("the daemon listens", LONG, || self.connect().is_some());
+        // The address is taken before the journal is opened; an answer comes after that.
+        wait_until("the daemon answers", LONG, || self.curl("/", &[], &[], None).is_some());
     }
 
     pub fn connect(&self) -> Option<TcpStream> {
@@ -106,7 +102,9 @@ impl Stage {
     pub fn curl(&self, path: &str, args: &[&str], headers: &[String], body: Option<&[u8]>) -> Option<Said> {
         let mut curl = command("curl");
         curl.args(["--silent", "--include", "--max-time", "50", "--noproxy", "*"]).args(args);
-        headers.iter().for_each(|header| drop(curl.args(["-H", header])));
+        for header in headers {
+            curl.args(["-H", header]);
+        }
         if body.is_some() {
             curl.args(["--data-binary", "@-"]);
         }
