@@ -180,7 +180,8 @@ async fn open_journal(options: &Options, server: Option<place::Postgres>) -> any
 
 fn compile(site: &Site) -> (Arc<Rules>, BTreeMap<String, Arc<HandlerConfig>>) {
     let handlers = site.handlers.iter().map(|(name, config)| (name.clone(), Arc::new(config.clone()))).collect();
-    (Arc::new(Rules::new(site.rules.clone())), handlers)
+    let tells = site.http.as_ref().is_some_and(|http| http.history.is_some());
+    (Arc::new(Rules::new(site.rules.clone()).keeping_envelopes(tells)), handlers)
 }
 
 fn seed() -> anyhow::Result<u64> {

@@ -19,7 +19,7 @@ use super::HistoryAccess;
 use super::answer::Answer;
 use crate::engine::clock;
 use crate::journal::handle::JournalHandle;
-use crate::journal::{Answer as Told, Page, Question, Wanted, place};
+use crate::journal::{Answer as Told, Kept, Page, Question, Wanted, place};
 use crate::message::Message;
 use crate::trust::webhook::Bearer;
 
@@ -127,15 +127,31 @@ fn is_this_machine(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// A message as datagrepper tells one (`Message.as_fedora_message_dict` and `__json__` of datanommer.models). The signature and what else
-/// stood in the envelope is not in the journal, as it is not in datagrepper's since fedora-messaging.
-fn shown(message: &Message) -> Value {
-    json!({
+/// A message as datagrepper tells one (`__json__` of datanommer.models): with the fields of its envelope where that is kept, and no others
+/// but those that fedmsg's `fix_datagrepper_message` takes out again before it checks the signature.
+fn shown(kept: &Kept) -> Value {
+    let message = &kept.message;
+    let envelope = kept.envelope.as_deref().and_then(|json| serde_json::from_str::<Map<String, Value>>(json).ok());
+    let mut shown = envelope.unwrap_or_else(|| unsigned(message));
+    shown.insert("msg".into(), message.body.clone());
+    shown.entry("headers").or_insert_with(|| json!({}));
+    shown.insert("source_name".into(), "reactor".into());
+    shown.insert("source_version".into(), env!("CARGO_PKG_VERSION").into());
+    Value::Object(shown)
+}
+
+/// As datagrepper tells what came by fedora-messaging.
+fn unsigned(message: &Message) -> Map<String, Value> {
+    let fields = json!({
         "i": 0, "msg_id": message.id, "topic": message.topic, "timestamp": seconds(message.sent), "certificate": null,
-        "signature": null, "agent_name": null, "username": null, "crypto": null, "msg": message.body,
-        "headers": message.headers, "source_name": "reactor", "source_version": env!("CARGO_PKG_VERSION"),
-        "users": named(&message.headers, "fedora_messaging_user_"), "packages": named(&message.headers, "fedora_messaging_rpm_"),
-    })
+        "signature": null, "agent_name": null, "username": null, "crypto": null, "msg": null,
+        "headers": message.headers, "users": named(&message.headers, "fedora_messaging_user_"),
+        "packages": named(&message.headers, "fedora_messaging_rpm_"),
+    });
+    match fields {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
 }
 
 /// What headers of fedora-messaging name: `fedora_messaging_user_ralph: true`.

@@ -125,7 +125,7 @@ impl Hook {
             return Answer::later("too many messages wait for the journal");
         };
         match tokio::time::timeout(limit, durable).await {
-            Ok(Ok(())) => Answer::new(202, json!({"id": id, "topic": topic, "result": "it is in the journal"})),
+            Ok(Ok(())) => Answer::new(202, json!({"id": id, "topic": topic, "result": "taken"})),
             Ok(Err(_)) | Err(_) => Answer::later("the journal does not hold it yet"),
         }
     }

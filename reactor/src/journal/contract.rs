@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use serde_json::{Map, json};
 
 pub(crate) use self::history::{
-    messages_are_found_by_topic_category_time_and_id, messages_come_in_pages_by_the_time_they_were_sent,
+    an_envelope_stays_with_its_message, messages_are_found_by_topic_category_time_and_id,
+    messages_come_in_pages_by_the_time_they_were_sent,
 };
 use self::parts::{
     all, change, counts, done, ids, known, later, line, list, message, pending, reacted, refused, refused_rows, row,
@@ -54,6 +55,7 @@ macro_rules! sentences {
             texts_keep_every_character
             messages_come_in_pages_by_the_time_they_were_sent
             messages_are_found_by_topic_category_time_and_id
+            an_envelope_stays_with_its_message
             numbers_are_counted
         }
     };

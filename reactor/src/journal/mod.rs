@@ -120,6 +120,14 @@ pub struct ReactionRow {
 pub enum Entry {
     /// A trusted message. The second message with the same id changes nothing.
     Message(Message),
+    /// What stood beside the body of a signed message, for those who want to check its signature too. Of a message that was written
+    /// earlier, or earlier in the batch; it stays with the first.
+    Envelope {
+        /// The message's id.
+        message: String,
+        /// A JSON object: the envelope without `msg`.
+        fields: String,
+    },
     /// A new reaction (the whole row), and the ids of the messages that led to it, oldest first. They must be in the
     /// journal, or earlier in the batch; `messages` is counted from them.
     Reaction(Box<ReactionRow>, Vec<String>),
@@ -352,7 +360,16 @@ pub struct Page {
     /// How many fit, on all pages.
     pub total: u64,
     /// Those of this page.
-    pub messages: Vec<Message>,
+    pub messages: Vec<Kept>,
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// The message.
+    pub message: Message,
+    /// What stood beside its body, where that is kept: see [`Entry::Envelope`].
+    pub envelope: Option<String>,
 }
 
 /// The answer to a [`Question`].

@@ -29,6 +29,7 @@ mod watched;
 pub mod webhook;
 pub mod x509;
 
+pub use envelope::beside_msg;
 pub use local::local;
 pub use verifier::{Verifier, signature_alone};
 pub use watched::RELOAD_CHECK_SECONDS;

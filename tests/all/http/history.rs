@@ -1,9 +1,11 @@
 //! What came is told as datagrepper tells it: to curl, and to the real fedmsg that catches up.
 
-use reactor_tests::peers::PythonPeers;
+use reactor_tests::peers::{PREFIX, PythonPeers};
+use reactor_tests::pki::Pki;
+use reactor_tests::{free_port, wait_until};
 use serde_json::{Value, json};
 
-use super::site::{Said, Stage, TOKEN};
+use super::site::{LONG, Said, Stage, TOKEN, rules};
 
 const ALL: &str = "journal: { history: all }\n";
 
@@ -68,10 +70,10 @@ fn the_history_is_told_in_pages_and_by_topic_time_and_id() {
         "crypto",
         "msg",
         "headers",
-        "source_name",
-        "source_version",
         "users",
         "packages",
+        "source_name",
+        "source_version",
     ];
     assert_eq!(one.body.as_object().expect("an object").keys().collect::<Vec<_>>(), fields);
     assert_eq!((stage.get("/id").status, stage.get("/id?id=no-such").status), (400, 404));
@@ -103,12 +105,13 @@ fn the_real_fedmsg_catches_up_from_us() {
     let first = stage.get(&format!("/id?id={}", sent[0])).body;
     let last_second = stage.get(&format!("/id?id={}", sent[3])).body["timestamp"].as_f64().expect("seconds").ceil();
     // fedmsg asks up to the whole second it is in.
-    reactor_tests::wait_until("that second is over", super::site::LONG, || {
+    wait_until("that second is over", LONG, || {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         now.as_secs_f64() > last_second
     });
     let status = json!({"message": {"body": first, "topic": first["topic"]}, "status": "post"});
-    let mut hub = PythonPeers::find().backlog(stage.dir(), &format!("http://127.0.0.1:{}/raw", stage.port), &status);
+    let mut hub =
+        PythonPeers::find().backlog(stage.dir(), &format!("http://127.0.0.1:{}/raw", stage.port), &status, None);
     let mut caught = Vec::new();
     while caught.len() < 3 {
         let message: Value = serde_json::from_str(&hub.line()).expect("JSON");
@@ -116,4 +119,56 @@ fn the_real_fedmsg_catches_up_from_us() {
         caught.push(message["body"]["msg_id"].as_str().expect("an id").to_owned());
     }
     assert_eq!(caught, sent[1..], "what came after the one it knows, in order: {}", hub.log());
+}
+
+/// What was signed comes out as it was: the real fedmsg checks the signatures, and lets nothing else through.
+#[test]
+fn what_was_signed_can_be_checked_by_who_catches_up() {
+    let mut stage = Stage::with("http-signed", ", history: true", ALL);
+    let (dir, bus) = (stage.dir().to_owned(), free_port());
+    let (pki, peers) = (Pki::new(&dir), PythonPeers::find());
+    stage.daemon.terminate();
+    let fedmsg = format!(
+        "  fedora: {{ fedmsg: ['tcp://127.0.0.1:{bus}'], trust: {{ unlisted: accept, x509: {{ ca: {}, crl: {} }} }} }}\nhandlers:\n",
+        pki.file("ca.crt").display(),
+        pki.file("crl.pem").display()
+    );
+    let site = rules(stage.port, ", history: true", &dir.join("effects"), ALL).replace("handlers:\n", &fedmsg);
+    std::fs::write(dir.join("rules.yaml"), site).expect("the site");
+    stage.again();
+    let mut publisher = peers.publisher(&dir, bus, Some(&pki));
+    let mut first = Value::Null;
+    wait_until("publisher and daemon meet", LONG, || {
+        publisher.publish("meet", &json!({}));
+        first = stage.get("/raw").body["raw_messages"][0].clone();
+        first["topic"] == format!("{PREFIX}.meet")
+    });
+    pushed(&stage, 1);
+    for n in 0..3 {
+        publisher.publish(
+            "odd",
+            &json!({"n": n, "float": 1.0, "small": 1e-7, "text": "\u{fc}\u{1f600}\u{7f}", "deep": [null, {"a": true}]}),
+        );
+    }
+    let odd = format!("/raw?order=asc&topic={PREFIX}.odd");
+    wait_until("all is in the journal", LONG, || stage.get(&odd).body["total"] == 3);
+    let second = stage.get(&odd).body["raw_messages"][2]["timestamp"].as_f64().expect("seconds");
+    wait_until("that second is over", LONG, || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        now.as_secs_f64() > second + 1.0
+    });
+    let status = json!({"message": {"body": first, "topic": first["topic"]}, "status": "post"});
+    let mut hub = peers.backlog(&dir, &format!("http://127.0.0.1:{}/raw", stage.port), &status, Some(&pki));
+    let mut caught = Vec::new();
+    while caught.len() < 3 {
+        let message: Value = serde_json::from_str(&hub.line()).expect("JSON");
+        assert_ne!(message["topic"], "github.push", "nobody signed that");
+        if message["topic"] != first["topic"] {
+            caught.push(message["body"]["msg"]["n"].clone());
+        }
+    }
+    assert_eq!(caught, [0, 1, 2], "{}", hub.log());
+    // fedmsg's times are whole seconds, so the one that nobody signed may come last.
+    wait_until("the unsigned one is refused", LONG, || hub.log().contains("Received invalid message"));
+    assert!(hub.line_within(std::time::Duration::ZERO).is_none(), "{}", hub.log());
 }

@@ -149,7 +149,7 @@ fn the_scripts_of_the_docs_work() {
         let output = command("bash").args(["-euo", "pipefail", "-c", &script]).output().expect("bash");
         assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
         let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains("it is in the journal"), "{said}");
+        assert!(said.contains("\"result\":\"taken\""), "{said}");
     }
     stage.until_effects(&["Fedora-41-20261121.n.0", "pushed"]);
 }

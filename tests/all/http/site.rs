@@ -87,6 +87,13 @@ impl Stage {
         self.scratch.path()
     }
 
+    /// Starts it anew when the one before has ended.
+    pub fn again(&mut self) {
+        wait_until("it ends", LONG, || self.daemon.has_ended());
+        self.daemon = Daemon::start(self.dir(), &["run", "rules.yaml"]);
+        self.listens();
+    }
+
     fn listens(&self) {
         // The address is taken before the journal is opened; an answer comes after that.
         wait_until("the daemon answers", LONG, || self.curl("/", &[], &[], None).is_some());

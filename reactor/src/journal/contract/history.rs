@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::{Answer, Entry, Journal, Message, Page, Question, Topic, Wanted};
+use super::super::{Answer, Entry, Journal, Kept, Message, Page, Question, Topic, Wanted};
 use super::Open;
 use super::parts::{later, message};
 
@@ -22,7 +22,7 @@ fn page(journal: &dyn Journal, wanted: Wanted) -> Page {
 /// The ids of a page, and how many there are in all.
 fn told(journal: &dyn Journal, wanted: Wanted) -> (Vec<String>, u64) {
     let page = page(journal, wanted);
-    (page.messages.into_iter().map(|message| message.id).collect(), page.total)
+    (page.messages.into_iter().map(|kept| kept.message.id).collect(), page.total)
 }
 
 pub(crate) fn messages_come_in_pages_by_the_time_they_were_sent(open: &Open) {
@@ -49,7 +49,8 @@ pub(crate) fn messages_come_in_pages_by_the_time_they_were_sent(open: &Open) {
     let whole = page(&*journal, Wanted { at_most: 1, ..Wanted::default() }).messages;
     let sent = later(1);
     let topic = Topic::new("a.b.c.git.d").unwrap();
-    assert_eq!(whole, [Message { topic, sent, body: json!({"id": "a"}), ..message("a") }]);
+    let message = Message { topic, sent, body: json!({"id": "a"}), ..message("a") };
+    assert_eq!(whole, [Kept { message, envelope: None }]);
 }
 
 pub(crate) fn messages_are_found_by_topic_category_time_and_id(open: &Open) {
@@ -75,4 +76,15 @@ pub(crate) fn messages_are_found_by_topic_category_time_and_id(open: &Open) {
     assert_eq!(told(&*journal, Wanted { at_most: 9, ..both }), (texts(&["git"]), 1), "all must fit");
     let hostile = Wanted { topics: texts(&["' OR 1=1 --", "\u{0}"]), categories: texts(&["%"]), ..all() };
     assert_eq!(found(hostile), Vec::<String>::new());
+}
+
+pub(crate) fn an_envelope_stays_with_its_message(open: &Open) {
+    let mut journal = open();
+    let envelope = |message: &str, fields: &str| Entry::Envelope { message: message.into(), fields: fields.into() };
+    let fields = r#"{"signature":"a\u0000b","i":1,"timestamp":1.50}"#;
+    journal.write(&[on("a.b", "m", 1), envelope("m", fields), envelope("none", fields)]).unwrap();
+    journal.write(&[on("a.b", "m", 1), envelope("m", "{}")]).unwrap();
+    drop(journal);
+    let found = page(&*open(), Wanted { at_most: 9, ..Wanted::default() });
+    assert_eq!((found.total, found.messages[0].envelope.as_deref()), (1, Some(fields)));
 }

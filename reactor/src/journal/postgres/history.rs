@@ -1,12 +1,13 @@
 //! One page of the messages that came by a bus.
 
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::fault::Fault;
 use super::read::{message, number};
 use super::session::Session;
 use super::text::plain;
-use crate::journal::{Page, Wanted};
+use crate::journal::{Kept, Page, Wanted};
 
 /// Which messages: nine values, each NULL or empty where it asks for nothing. '/' is the character after '.': reactor's own
 /// topics are all between the two. [`crate::journal::category`] has the same rule for categories.
@@ -27,8 +28,16 @@ macro_rules! of_wanted {
 
 macro_rules! page_of_wanted {
     ($after:literal) => {
-        of_wanted!("SELECT id, topic, sent, bus, signer, headers::text AS headers, body::text AS body", $after)
+        of_wanted!(
+            "SELECT id, topic, sent, bus, signer, headers::text AS headers, body::text AS body,
+                 envelope::text AS envelope",
+            $after
+        )
     };
+}
+
+fn kept(row: &Row) -> Result<Kept, Fault> {
+    Ok(Kept { message: message(row)?, envelope: row.try_get("envelope")? })
 }
 
 fn signed(n: u64) -> i64 {
@@ -59,5 +68,5 @@ pub(super) async fn page(session: &Session, wanted: &Wanted) -> Result<Page, Fau
         true => session.rows(page_of_wanted!("ORDER BY sent DESC, n DESC LIMIT $8 OFFSET $9"), &of).await?,
         false => session.rows(page_of_wanted!("ORDER BY sent, n LIMIT $8 OFFSET $9"), &of).await?,
     };
-    Ok(Page { total, messages: rows.iter().map(message).collect::<Result<_, Fault>>()? })
+    Ok(Page { total, messages: rows.iter().map(kept).collect::<Result<_, Fault>>()? })
 }

@@ -100,6 +100,7 @@ INSERT INTO writer (generation, batch, node, since) VALUES (0, 0, '', now());
 
 /// For those who ask what came when (`Question::Messages`).
 const SECOND: &str = "
+ALTER TABLE message ADD COLUMN envelope json;
 CREATE INDEX message_sent ON message (sent);
 ";
 

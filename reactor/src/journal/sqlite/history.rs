@@ -6,7 +6,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::fault::Fault;
 use super::read::message;
 use crate::journal::text::time;
-use crate::journal::{Page, Wanted};
+use crate::journal::{Kept, Page, Wanted};
 
 /// What is asked, as SQL: terms joined by AND, and their values.
 struct Terms {
@@ -54,13 +54,13 @@ pub(super) fn page(tx: &Connection, wanted: &Wanted) -> Result<Page, Fault> {
     values.extend([number(wanted.at_most as u64), number(wanted.skip)]);
     let order = if wanted.newest_first { "sent DESC, n DESC" } else { "sent, n" };
     let rows = format!(
-        "SELECT id, topic, sent, bus, signer, headers, body FROM message WHERE {sql} ORDER BY {order} LIMIT ? OFFSET ?"
+        "SELECT id, topic, sent, bus, signer, headers, body, envelope FROM message WHERE {sql} ORDER BY {order} LIMIT ? OFFSET ?"
     );
     let mut statement = tx.prepare_cached(&rows)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut messages = Vec::new();
     while let Some(row) = rows.next()? {
-        messages.push(message(row)?);
+        messages.push(Kept { message: message(row)?, envelope: row.get(7)? });
     }
     Ok(Page { total: u64::try_from(total).unwrap_or_default(), messages })
 }

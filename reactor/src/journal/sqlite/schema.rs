@@ -111,8 +111,10 @@ ALTER TABLE reaction ADD COLUMN part TEXT;
 ALTER TABLE reaction ADD COLUMN parent TEXT;
 ";
 
-/// For those who ask what came when (`Question::Messages`).
+/// For those who ask what came when (`Question::Messages`). `envelope` is what stood beside the body of a signed message, where the site
+/// tells others what came.
 const THIRD: &str = "
+ALTER TABLE message ADD COLUMN envelope TEXT;
 CREATE INDEX message_sent ON message (sent);
 ";
 
