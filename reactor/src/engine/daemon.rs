@@ -370,7 +370,7 @@ impl Parts {
             tracing::warn!("`http` has changed; that takes a restart: systemctl restart reactor");
         }
         for bus in &self.buses {
-            let Some(config) = site.buses.get(&*bus.name()) else {
+            let Some(config) = site.buses.get(bus.name()) else {
                 tracing::warn!(bus = %bus.name(), "the bus is no longer in the rules file; it is read until a restart");
                 continue;
             };

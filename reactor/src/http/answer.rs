@@ -2,7 +2,7 @@
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -14,7 +14,18 @@ pub const RETRY_AFTER_SECONDS: u64 = 10;
 pub(super) struct Answer {
     status: u16,
     body: Value,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Header>,
+}
+
+/// A header that belongs to an answer.
+#[derive(Clone, Copy, Debug)]
+enum Header {
+    /// The method that is meant.
+    Allow(&'static str),
+    /// Say who you are.
+    Authenticate,
+    /// Come again.
+    RetryAfter,
 }
 
 impl Answer {
@@ -29,19 +40,19 @@ impl Answer {
     /// Another method is meant.
     pub(super) fn only(method: &'static str, why: &str) -> Self {
         let wrong = Self::wrong(405, why, &format!("send {method}"));
-        Self { header: Some((ALLOW, HeaderValue::from_static(method))), ..wrong }
+        Self { header: Some(Header::Allow(method)), ..wrong }
     }
 
     /// Who asks has to say who it is.
     pub(super) fn stranger(error: impl Into<String>, hint: &str) -> Self {
         let wrong = Self::wrong(401, error, hint);
-        Self { header: Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))), ..wrong }
+        Self { header: Some(Header::Authenticate), ..wrong }
     }
 
     /// Not now.
     pub(super) fn later(error: impl Into<String>) -> Self {
         let wrong = Self::wrong(503, error, "send it again later, with the same id: it is reacted to once");
-        Self { header: Some((RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))), ..wrong }
+        Self { header: Some(Header::RetryAfter), ..wrong }
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
@@ -52,7 +63,12 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.extend(self.header);
+        match self.header {
+            Some(Header::Allow(method)) => drop(headers.insert(ALLOW, HeaderValue::from_static(method))),
+            Some(Header::Authenticate) => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Some(Header::RetryAfter) => drop(headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))),
+            None => {}
+        }
         response
     }
 }

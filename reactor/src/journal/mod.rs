@@ -324,7 +324,7 @@ pub enum Question {
 /// Which messages; reactor's own are never among them. Where a list is empty, any.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// The one with this id.
+    /// The one with this id; what else is asked does not count then.
     pub id: Option<String>,
     /// Sent then or later.
     pub since: Option<Timestamp>,

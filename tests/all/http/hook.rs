@@ -117,10 +117,11 @@ fn what_can_be_no_message_is_answered_with_why() {
 fn a_secret_is_changed_while_both_are_good_and_without_a_restart() {
     let stage = Stage::new("http-rotation");
     let new = "fedcba9876543210fedcba9876543210";
-    let post = |token: &str, compose: &str| {
+    let said = |token: &str, compose: &str| {
         let body = format!(r#"{{"compose": "{compose}", "state": "finished"}}"#);
-        stage.post("/hook/compose", &bearer(token), body.as_bytes()).status
+        stage.post("/hook/compose", &bearer(token), body.as_bytes())
     };
+    let post = |token: &str, compose: &str| said(token, compose).status;
     assert_eq!((post(TOKEN, "a"), post(new, "b")), (202, 401));
     std::fs::write(stage.dir().join("compose.new"), format!("{new}\n")).expect("the new secret");
     wait_until("the new one is good", LONG, || post(new, "b") != 401);
@@ -129,6 +130,13 @@ fn a_secret_is_changed_while_both_are_good_and_without_a_restart() {
     wait_until("the old one is not", LONG, || post(TOKEN, "c") == 401);
     assert_eq!(post(new, "d"), 202);
     stage.until_effects(&["a", "b", "c", "d"]);
+    // So does the rest of the rules file.
+    let rules = std::fs::read_to_string(stage.dir().join("rules.yaml")).expect("the site");
+    std::fs::write(stage.dir().join("rules.yaml"), rules.replace("topic: compose.", "topic: other."))
+        .expect("the site");
+    wait_until("the topic is another one", LONG, || said(new, "d").body["topic"] == "other.finished");
+    assert_eq!(stage.push("d-1", r#"{"line": "e"}"#).status, 202, "others go on");
+    stage.until_effects(&["a", "b", "c", "d", "e"]);
     let problems = stage.bus("compose")["problems"].to_string();
     assert!(problems.contains("compose.secret") && problems.contains("can't be read"), "{problems}");
 }

@@ -101,7 +101,7 @@ INSERT INTO writer (generation, batch, node, since) VALUES (0, 0, '', now());
 /// For those who ask what came when (`Question::Messages`).
 const SECOND: &str = "
 ALTER TABLE message ADD COLUMN envelope json;
-CREATE INDEX message_sent ON message (sent);
+CREATE INDEX message_sent ON message (sent, n, topic);
 ";
 
 /// The version of the tables; 0 = there are none.

@@ -30,13 +30,8 @@ impl Terms {
     }
 }
 
-/// The page, and how many messages fit in all.
-pub(super) fn page(tx: &Connection, wanted: &Wanted) -> Result<Page, Fault> {
-    // '/' is the character after '.': reactor's own topics are all between the two.
-    let mut terms = Terms { sql: "(topic < 'reactor.' OR topic >= 'reactor/')".into(), values: Vec::new() };
-    if let Some(id) = &wanted.id {
-        terms.add("id = ?", [id.clone()]);
-    }
+/// All that is asked but the id.
+fn others(terms: &mut Terms, wanted: &Wanted) {
     if let Some(since) = wanted.since {
         terms.add("sent >= ?", [time(since)]);
     }
@@ -47,14 +42,27 @@ pub(super) fn page(tx: &Connection, wanted: &Wanted) -> Result<Page, Fault> {
     terms.among("category(topic) IN", &wanted.categories);
     terms.among("topic NOT IN", &wanted.not_topics);
     terms.among("category(topic) NOT IN", &wanted.not_categories);
+}
+
+/// The page, and how many messages fit in all.
+pub(super) fn page(tx: &Connection, wanted: &Wanted) -> Result<Page, Fault> {
+    // '/' is the character after '.': reactor's own topics are all between the two.
+    let mut terms = Terms { sql: "(topic < 'reactor.' OR topic >= 'reactor/')".into(), values: Vec::new() };
+    match &wanted.id {
+        Some(id) => terms.add("id = ?", [id.clone()]),
+        None => others(&mut terms, wanted),
+    }
     let Terms { sql, mut values } = terms;
     let count = format!("SELECT count(*) FROM message WHERE {sql}");
     let total: i64 = tx.prepare_cached(&count)?.query_row(params_from_iter(&values), |row| row.get(0))?;
     let number = |n: u64| SqlValue::Integer(i64::try_from(n).unwrap_or(i64::MAX));
     values.extend([number(wanted.at_most as u64), number(wanted.skip)]);
-    let order = if wanted.newest_first { "sent DESC, n DESC" } else { "sent, n" };
+    let way = if wanted.newest_first { "DESC" } else { "ASC" };
+    // Which they are is known by the index alone, so that pages far behind cost no look at the messages before them.
     let rows = format!(
-        "SELECT id, topic, sent, bus, signer, headers, body, envelope FROM message WHERE {sql} ORDER BY {order} LIMIT ? OFFSET ?"
+        "SELECT m.id, m.topic, m.sent, m.bus, m.signer, m.headers, m.body, m.envelope
+         FROM (SELECT n FROM message WHERE {sql} ORDER BY sent {way}, n {way} LIMIT ? OFFSET ?) AS page
+         JOIN message AS m ON m.n = page.n ORDER BY m.sent {way}, m.n {way}"
     );
     let mut statement = tx.prepare_cached(&rows)?;
     let mut rows = statement.query(params_from_iter(values))?;

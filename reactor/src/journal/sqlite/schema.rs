@@ -111,11 +111,11 @@ ALTER TABLE reaction ADD COLUMN part TEXT;
 ALTER TABLE reaction ADD COLUMN parent TEXT;
 ";
 
-/// For those who ask what came when (`Question::Messages`). `envelope` is what stood beside the body of a signed message, where the site
+/// For those who ask what came when (`Question::Messages`): the index alone says which messages fit. `envelope` is what stood beside the body of a signed message, where the site
 /// tells others what came.
 const THIRD: &str = "
 ALTER TABLE message ADD COLUMN envelope TEXT;
-CREATE INDEX message_sent ON message (sent);
+CREATE INDEX message_sent ON message (sent, n, topic);
 ";
 
 /// How long a statement waits for another program's lock, such as a person's `sqlite3`.
