@@ -1,6 +1,8 @@
 //! Raw message → verified message, or a refusal that says why. Time comes in as an argument; the only IO is reading the
 //! files of keys, certificates and revocation lists when they change.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Map;
 
@@ -9,6 +11,7 @@ use super::envelope::{Claim, Envelope};
 use super::gpg::Gpg;
 use super::policy::Policy;
 use super::schemas::Schemas;
+use super::webhook::{Delivery, Unfit, Webhook, WebhookConfig};
 use super::x509::{X509, verify_signature_alone};
 use super::{Refusal, TrustConfig, Verified, broker};
 use crate::message::{Form, Message, RawMessage, Unsigned};
@@ -24,6 +27,7 @@ pub struct Verifier {
     accept_unsigned: bool,
     accept_broker: bool,
     schemas: Option<Schemas>,
+    webhook: Option<Webhook>,
 }
 
 impl Verifier {
@@ -38,7 +42,23 @@ impl Verifier {
             accept_unsigned: config.accept_unsigned,
             accept_broker: config.accept_broker,
             schemas: config.schemas.as_deref().map(Schemas::open),
+            webhook: None,
         }
+    }
+
+    /// The same, for what comes by the webhook of the bus of that name.
+    #[must_use]
+    pub fn with_webhook(self, bus: Arc<str>, config: Arc<WebhookConfig>) -> Self {
+        Self { webhook: Some(Webhook::open(bus, config)), ..self }
+    }
+
+    /// Whether a delivery is genuine and may say its topic. Whoever brings it hands the answer on as [`Form::Judged`].
+    ///
+    /// # Errors
+    /// The first thing that is wrong, in words.
+    pub fn webhook(&self, delivery: &Delivery, now: Timestamp) -> Result<Verified<Message>, Unfit> {
+        let none = || Unfit::Stranger(Refusal::new("the bus has no webhook any more"));
+        self.webhook.as_ref().ok_or_else(none)?.judge(delivery, &self.policy, now)
     }
 
     /// Whether the message is genuine and its signer may use its topic.
@@ -47,6 +67,8 @@ impl Verifier {
     /// The first thing that is wrong, in words.
     pub fn verify(&self, raw: &RawMessage, now: Timestamp) -> Result<Verified<Message>, Refusal> {
         let message = match &raw.form {
+            // Who sent it waits for the answer, so it was judged when it came, by `webhook` of this bus.
+            Form::Judged(judged) => return judged.as_ref().clone(),
             Form::Envelope => self.enveloped(raw, now)?,
             Form::Amqp(form) if self.accept_broker => self.of_broker(raw, form).map_err(Refusal::new)?,
             Form::Amqp(_) => {
@@ -103,6 +125,7 @@ impl Verifier {
         let mut problems = self.x509.as_ref().map(|x509| x509.problems(now)).unwrap_or_default();
         problems.extend(self.gpg.as_ref().map(|gpg| gpg.problems(now)).unwrap_or_default());
         problems.extend(self.schemas.as_ref().map(Schemas::problems).unwrap_or_default());
+        problems.extend(self.webhook.as_ref().map(|webhook| webhook.problems(now)).unwrap_or_default());
         problems
     }
 }
