@@ -1,0 +1,1 @@
+//! What several nodes make of what they share, without a server.
