@@ -82,7 +82,8 @@ journal:
     fn say(&mut self, topic: &str, msg: &Value) {
         self.sent += 1;
         let n = self.sent;
-        let body = json!({"topic": topic, "msg": msg, "msg_id": format!("2026-{n}"), "timestamp": 1_795_227_187, "i": n});
+        let body =
+            json!({"topic": topic, "msg": msg, "msg_id": format!("2026-{n}"), "timestamp": 1_795_227_187, "i": n});
         self.socket.send_multipart([topic.as_bytes(), body.to_string().as_bytes()], 0).expect("sent");
     }
 }
@@ -270,7 +271,8 @@ fn what_a_person_types_at_one_node_counts_at_all_of_them() {
     nodes[0].until("held", 1);
     let id = nodes[0].rows()[0]["id"].as_str().expect("an id").to_owned();
     // Whichever of the two serves it: one of these passes it on.
-    let holds = |node: &Node| reactor_json(&node.dir, &["status"])[0]["held"].as_array().is_some_and(|held| !held.is_empty());
+    let holds =
+        |node: &Node| reactor_json(&node.dir, &["status"])[0]["held"].as_array().is_some_and(|held| !held.is_empty());
     let other = nodes.iter().find(|node| !holds(node)).expect("only one has it");
     let text = other.type_in(&["approve", &id]);
     assert!(text.contains("another node"), "{text}");

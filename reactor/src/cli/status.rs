@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::print::{ago, clean};
 use super::{Common, Format, NO, now, out};
 use crate::engine::control::{Asked, ask};
-use crate::journal::place::open_read_only;
 use crate::journal::nodes::{LANE_SLOTS, NodeRow};
+use crate::journal::place::open_read_only;
 use crate::journal::{Answer, Counts, Question};
 
 /// Asks the daemon for what only it knows, and counts what the journal holds; without a daemon, says so.

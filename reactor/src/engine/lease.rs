@@ -171,6 +171,14 @@ impl Keeper {
             }
             self.rest(sent + BEAT_MS).await;
         }
+        self.end().await;
+    }
+
+    /// What still runs, the warden ends when the daemon is gone; until then nobody else may begin with it.
+    async fn end(mut self) {
+        if self.fence.applying() > 0 {
+            return;
+        }
         let limit = Duration::from_millis(ANSWER_MS_MAX);
         if !matches!(timeout(limit, self.members.leave()).await, Ok(Ok(()))) {
             tracing::warn!("the slots of this node could not be given back; others take them within {LEASE_SECONDS} s");
@@ -184,8 +192,12 @@ impl Keeper {
 
     /// While the fence holds, no longer than that: it must be known at once that it does not.
     async fn beat(&mut self) -> Result<bool, String> {
-        let left = self.fence.until().saturating_sub(boottime_ms());
-        let most = if left == 0 { ANSWER_MS_MAX } else { left.min(ANSWER_MS_MAX) };
+        let until = self.fence.until();
+        let left = until.saturating_sub(boottime_ms());
+        if until > 0 && left == 0 {
+            return Err(format!("no beat got through to the journal's server for {CUT_OFF_MS} ms"));
+        }
+        let most = if until == 0 { ANSWER_MS_MAX } else { left.min(ANSWER_MS_MAX) };
         match timeout(Duration::from_millis(most), self.members.beat()).await {
             Ok(beaten) => beaten.map_err(|error| error.to_string()),
             Err(_) => {
@@ -300,6 +312,8 @@ impl Keeper {
         self.tell(|news| news.lost = Some(why.to_owned()));
         self.warden.watch_until(boottime_ms() + (WARDEN_MS - CUT_OFF_MS)).await;
         let _ = self.stages.wait_for(|stage| *stage == Stage::Over).await;
-        self.warden.rest().await;
+        if self.fence.applying() == 0 {
+            self.warden.rest().await;
+        }
     }
 }

@@ -292,10 +292,14 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(JOURNAL_RETRY_MS)).await;
         }
+        self.journal_is_fine();
+        true
+    }
+
+    fn journal_is_fine(&self) {
         if self.daemon.health.journal_trouble(None) {
             tracing::info!("the journal can be written again; everything goes on");
         }
-        true
     }
 
     /// Notes trouble with the journal, and whether to end because of it.

@@ -42,10 +42,14 @@ impl Engine {
 
     async fn regroup(&mut self, now: Timestamp, news: &News, turn: &mut Turn) -> Option<()> {
         if news.settings || !news.gained.is_empty() {
-            let Answer::Settings(settings) = self.ask(Question::Settings(String::new())).await? else { return Some(()) };
+            let Answer::Settings(settings) = self.ask(Question::Settings(String::new())).await? else {
+                return Some(());
+            };
             self.core.paused_are(now, &settings, turn);
             if !news.gained.is_empty() {
-                let Answer::Stories(stories) = self.ask(Question::PendingOf(news.gained)).await? else { return Some(()) };
+                let Answer::Stories(stories) = self.ask(Question::PendingOf(news.gained)).await? else {
+                    return Some(());
+                };
                 tracing::info!(slots = news.gained.len(), "gained; {} reactions go on here", stories.len());
                 self.core.gain(now, news.gained, stories, &settings, turn);
             }
@@ -83,7 +87,8 @@ impl Engine {
     /// At the end of a turn that is durable.
     pub(super) async fn shared_turn_ended(&mut self, freed: Slots) {
         let ends = self.ends_with_sources && self.sources == 0 && self.core.only_people_can_go_on();
-        let is_dry = ends && matches!(self.ask(Question::Inbox(Slots::ALL, 1)).await, Some(Answer::Inbox(rows)) if rows.is_empty());
+        let is_dry = ends
+            && matches!(self.ask(Question::Inbox(Slots::ALL, 1)).await, Some(Answer::Inbox(rows)) if rows.is_empty());
         if let Some(nodes) = &mut self.nodes {
             nodes.is_dry = is_dry && nodes.has_begun;
             if !freed.is_empty() {
@@ -96,7 +101,10 @@ impl Engine {
     async fn ask(&mut self, question: Question) -> Option<Answer> {
         loop {
             match self.journal.ask(question.clone()).await {
-                Ok(answer) => return Some(answer),
+                Ok(answer) => {
+                    self.journal_is_fine();
+                    return Some(answer);
+                }
                 Err(error) if self.gives_up(&error) => return None,
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(JOURNAL_RETRY_MS)).await,
             }

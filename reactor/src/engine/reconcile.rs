@@ -90,12 +90,20 @@ impl Core {
             }
         }
         if begun.is_empty() {
-            return Err("another node serves it, and was told to begin now; see what comes of it: reactor list".to_owned());
+            return Err(
+                "another node serves it, and was told to begin now; see what comes of it: reactor list".to_owned()
+            );
         }
         Ok(begun)
     }
 
-    pub(super) fn reconcile_rule(&mut self, now: Timestamp, rule: &Rule, by: &str, turn: &mut Turn) -> Option<Reconciling> {
+    pub(super) fn reconcile_rule(
+        &mut self,
+        now: Timestamp,
+        rule: &Rule,
+        by: &str,
+        turn: &mut Turn,
+    ) -> Option<Reconciling> {
         let said = match self.reconcile_of(rule) {
             Some(id) if self.lanes.is_running(&id) => "runs already".to_owned(),
             Some(id) => match self.hurry(now, &id, by, turn) {

@@ -38,11 +38,11 @@ use tokio::runtime::{Builder, Runtime};
 use self::fault::Fault;
 use self::session::{ANSWER_SECONDS_MAX, Param, Session};
 use self::write::Step;
-pub(super) use text::plain;
 use self::writer::{LOCK_MS_MAX, LOCK_TRY_MS, Owner};
 use super::nodes::Seat;
 use super::place::Postgres;
 use super::{Answer, Entry, Journal, JournalError, Question, Swept};
+pub(super) use text::plain;
 
 /// How often a batch is written again at once because it collided with another node's.
 const COLLISIONS_MAX: u32 = 10;
@@ -279,7 +279,9 @@ impl Link {
                 None => read::count_messages(session).await?,
             };
             transaction(session, owner, &[]).await?;
-            let swept = sweep::step(session, writer::lock_key(&server.schema), before, messages.saturating_sub(messages_max)).await;
+            let swept =
+                sweep::step(session, writer::lock_key(&server.schema), before, messages.saturating_sub(messages_max))
+                    .await;
             if swept.as_ref().is_err_and(|fault| !fault.is_loss()) {
                 session.run("ROLLBACK").await?;
             }

@@ -21,9 +21,9 @@ mod process;
 mod sandbox;
 mod serving;
 mod surroundings;
-pub mod warden;
 #[cfg(test)]
 mod tests;
+pub mod warden;
 
 use std::collections::HashMap;
 use std::io;

@@ -7,8 +7,8 @@ use tokio::runtime::Runtime;
 use jiff::Timestamp;
 
 use super::contract::parts::message;
-use crate::running::SOON;
 use super::*;
+use crate::running::SOON;
 
 /// A node of the schema `a`, with its journal open and its lease kept by the test.
 struct Node {
@@ -92,7 +92,10 @@ fn slots_are_shared_given_back_and_taken_from_the_dead() {
     assert!(b.looks().dead.is_empty());
     server.sql("postgres", "UPDATE a.lease SET until = now() - interval '1 s' WHERE node = 'a'");
     let standing = b.looks();
-    assert_eq!((standing.dead, standing.mine, standing.share), (vec!["a".to_owned()], Slots::ALL, usize::from(LANE_SLOTS)));
+    assert_eq!(
+        (standing.dead, standing.mine, standing.share),
+        (vec!["a".to_owned()], Slots::ALL, usize::from(LANE_SLOTS))
+    );
     // The dead one wakes up.
     let error = a.journal.write(&waiting(1)).unwrap_err();
     assert!(error.is_lasting && error.why.contains("its place"), "{error}");
@@ -153,8 +156,11 @@ fn a_node_goes_on_and_begins_again_on_a_newer_schema_that_says_it_may() {
     let mut old = Node::begin(&scratch, &server, "a");
     old.journal.write(&waiting(1)).unwrap();
     // What a reactor of the future does while we are at work.
-    server.sql("postgres", "ALTER TABLE a.reaction ADD COLUMN mood text; CREATE TABLE a.more (n int);
-                            INSERT INTO a.schema_version VALUES (3, 2)");
+    server.sql(
+        "postgres",
+        "ALTER TABLE a.reaction ADD COLUMN mood text; CREATE TABLE a.more (n int);
+                            INSERT INTO a.schema_version VALUES (3, 2)",
+    );
     old.journal.write(&waiting(2)).unwrap();
     assert!(old.beats() && old.looks().mine == Slots::ALL);
     drop(old);

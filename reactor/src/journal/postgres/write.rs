@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::fault::Fault;
+use super::read::numbers_of;
 use super::session::Param;
 use super::text::{plain, short, time};
-use super::read::numbers_of;
 use crate::journal::nodes::{Slots, What, slot_of};
 use crate::journal::text::{cut, json};
 use crate::journal::{

@@ -149,7 +149,8 @@ impl Owner {
 pub(super) fn replaced(why: &str) -> Fault {
     Fault::Refused {
         why: why.into(),
-        hint: "nothing was written over it; what it had to do is done by whoever has its place, or by its next start".into(),
+        hint: "nothing was written over it; what it had to do is done by whoever has its place, or by its next start"
+            .into(),
         is_lasting: true,
     }
 }
