@@ -17,7 +17,7 @@ use super::intake::{Gauge, Judge, take_in};
 use super::lease::Lease;
 use super::nodes::Nodes;
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
-use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
+use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl, silence};
 use crate::journal::handle::JournalHandle;
 use crate::journal::nodes::Slots;
 use crate::journal::place;
@@ -287,7 +287,10 @@ fn open_bus(
     for problem in verifier.load().problems(clock()) {
         tracing::warn!(bus = %config.name, "{problem}");
     }
-    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe };
+    let counters = source.counters();
+    counters.set_silence_limit(config.silence);
+    tokio::spawn(silence::watch(config.name.clone(), counters.clone()));
+    let bus = OpenBus { config, verifier, counters, takes_all, resubscribe };
     Ok((bus, source))
 }
 
@@ -440,6 +443,7 @@ impl Parts {
                 tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
             }
             bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
+            bus.counters.set_silence_limit(config.silence);
             bus.takes_all.store(site.journal.history_all, Ordering::Relaxed);
             (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
         }
@@ -465,6 +469,7 @@ impl OpenBus {
     }
 
     pub(super) fn problems(&self, now: Timestamp) -> Vec<String> {
-        self.verifier.load().problems(now).into_iter().chain(self.counters.trouble()).collect()
+        let of_bus = self.counters.trouble().into_iter().chain(self.counters.silent());
+        self.verifier.load().problems(now).into_iter().chain(of_bus).collect()
     }
 }

@@ -57,6 +57,8 @@ pub struct BusConfig {
     pub publish: Option<PublishConfig>,
     /// Most messages received and not yet journaled.
     pub queue_messages_max: usize,
+    /// How long it may be connected and silent before that is said; `None`: as long as it likes.
+    pub silence: Option<Duration>,
 }
 
 impl BusConfig {

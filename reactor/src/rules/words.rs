@@ -135,6 +135,7 @@ pub static BUS: Block = block(
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
+        word("silence", Shape::Duration, "connected, and no message for so long: that is said, in the log and in `status`"),
     ],
 );
 
