@@ -8,6 +8,7 @@ mod amqp;
 mod fedmsg;
 mod fedmsg_sockets;
 mod gitolite;
+mod http;
 mod journal;
 mod journal_postgres;
 mod kill;

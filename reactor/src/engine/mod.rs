@@ -8,7 +8,7 @@
 //! * [`runs`]: one try of one reaction
 //! * `nodes`, [`lease`], [`fence`]: where several nodes share the work
 //! * [`control`]: what people ask and decide, over the Unix socket
-//! * [`daemon`]: start, reload, drain, stop
+//! * [`daemon`]: start, reload, drain, stop; `sources`: the buses that it reads
 //!
 //! Architecture Invariant: an act of a turn happens only after the entries of that turn are durable.
 
@@ -23,6 +23,7 @@ pub mod lease;
 mod nodes;
 pub mod redact;
 pub mod runs;
+mod sources;
 
 use std::collections::HashSet;
 use std::sync::Arc;

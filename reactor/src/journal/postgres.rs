@@ -11,11 +11,12 @@
 //! * `schema`: tables and versions
 //! * `writer`: who may write
 //! * [`lease`]: how nodes share the work
-//! * `write`, `read`, `sweep`: entries into statements, tables into answers, forgetting
+//! * `write`, `read`, `history`, `sweep`: entries into statements, tables into answers, pages of messages, forgetting
 //! * `text`: texts that PostgreSQL can't hold
 //! * `fault`: errors and what to do about them
 
 mod fault;
+mod history;
 pub mod lease;
 mod read;
 mod schema;

@@ -19,6 +19,7 @@ mod lower;
 mod lower_amqp;
 mod lower_bus;
 mod lower_handler;
+mod lower_http;
 mod lower_rule;
 mod lower_test;
 pub mod matcher;

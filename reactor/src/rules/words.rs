@@ -2,8 +2,10 @@
 //! and its "did you mean" from here, `reactor schema` its JSON Schema, so the two cannot disagree.
 
 mod amqp;
+mod http;
 
 pub use amqp::{AMQP, BINDING, EXCHANGE, QOS, QUEUE, TLS};
+pub use http::{HISTORY, HTTP, SECRETS, WEBHOOK};
 
 /// A word and what it takes.
 #[derive(Debug)]
@@ -111,6 +113,8 @@ pub static SITE: Block = block(
         word("bus", Shape::Named(&Shape::Block(&BUS)), "where messages come from and go to, by name")
             .also(&["buses", "busses"]),
         word("journal", Shape::Block(&JOURNAL), "what is kept, and how long"),
+        word("http", Shape::Block(&HTTP), "where to listen for webhooks, and for who asks what came")
+            .also(&["web", "server", "listen"]),
         word("handlers", Shape::Named(&Shape::Handler), "what can be done, by name").also(&["handler"]),
         word("defaults", Shape::Block(&DEFAULTS), "limits of every rule that does not give its own").also(&["default"]),
         word("rules", Shape::List(&RULE), "which messages, and what reaction").also(&["rule"]),
@@ -130,12 +134,22 @@ pub static BUS: Block = block(
         ]),
         word("amqp", Shape::Block(&AMQP), "in place of `fedmsg`: the broker of fedora-messaging (RabbitMQ)")
             .also(&["rabbitmq", "fedora_messaging"]),
+        word(
+            "webhook",
+            Shape::Block(&WEBHOOK),
+            "in place of `fedmsg`: what is posted to us over HTTP, signed with a secret",
+        )
+        .also(&["hook", "http", "webhooks"]),
         word("topics", Shape::Texts, "topic prefixes to subscribe to; without it, what the rules need")
             .also(&["prefixes"]),
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
-        word("silence", Shape::Duration, "connected, and no message for so long: that is said, in the log and in `status`"),
+        word(
+            "silence",
+            Shape::Duration,
+            "connected, and no message for so long: that is said, in the log and in `status`",
+        ),
     ],
 );
 

@@ -151,7 +151,7 @@ fn a_journal_of_the_first_version_is_brought_up_to_date() {
 
 #[test]
 fn a_node_goes_on_and_begins_again_on_a_newer_schema_that_says_it_may() {
-    let scratch = Scratch::new("nodes-version3");
+    let scratch = Scratch::new("nodes-newer");
     let server = Postgres::start(scratch.path(), "");
     let mut old = Node::begin(&scratch, &server, "a");
     old.journal.write(&waiting(1)).unwrap();
@@ -159,7 +159,7 @@ fn a_node_goes_on_and_begins_again_on_a_newer_schema_that_says_it_may() {
     server.sql(
         "postgres",
         "ALTER TABLE a.reaction ADD COLUMN mood text; CREATE TABLE a.more (n int);
-                            INSERT INTO a.schema_version VALUES (3, 2)",
+                            INSERT INTO a.schema_version VALUES (4, 3)",
     );
     old.journal.write(&waiting(2)).unwrap();
     assert!(old.beats() && old.looks().mine == Slots::ALL);
@@ -168,7 +168,7 @@ fn a_node_goes_on_and_begins_again_on_a_newer_schema_that_says_it_may() {
     again.journal.write(&waiting(3)).unwrap();
     assert_eq!(pending(&PostgresJournal::open_read_only(&schema(&server, "a")).unwrap()).len(), 3);
     drop(again);
-    server.sql("postgres", "INSERT INTO a.schema_version VALUES (4, 3)");
+    server.sql("postgres", "INSERT INTO a.schema_version VALUES (5, 4)");
     let error = PostgresJournal::open(&scratch.path().join("a"), &schema(&server, "a")).unwrap_err();
-    assert!(error.why.contains("schema version 4"), "{error}");
+    assert!(error.why.contains("schema version 5"), "{error}");
 }

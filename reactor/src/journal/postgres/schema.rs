@@ -11,8 +11,11 @@ use super::session::Session;
 /// Version n = the first n of these have run. Never change one that was released; add another. It runs while nodes of the
 /// version before are at work, so it only adds; `readable_from` says the oldest version of reactor's tables that can be at
 /// work on it.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[Migration { sql: FIRST, readable_from: 1 }, Migration { sql: NODES, readable_from: 2 }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { sql: FIRST, readable_from: 1 },
+    Migration { sql: SECOND, readable_from: 2 },
+    Migration { sql: NODES, readable_from: 3 },
+];
 
 /// One step.
 pub(super) struct Migration {
@@ -21,8 +24,8 @@ pub(super) struct Migration {
     readable_from: i64,
 }
 
-/// `writer` has one row, and counts only in version 1: then one daemon had the journal. `generation` counts the daemons that took the journal: whoever finds another one than its own was
-/// replaced, and must not write. Its `batch` is the number of the last batch that was committed: that is how one whose answer
+/// `writer` has one row, and counts only before version 3: then one daemon had the journal. `generation` counts the daemons
+/// that took the journal: whoever finds another one than its own was replaced, and must not write. Its `batch` is the number of the last batch that was committed: that is how one whose answer
 /// was lost is known. `refused.fold` is a hash of bus, topic and reason, which together are too long for an index.
 const FIRST: &str = "
 CREATE TABLE message (
@@ -110,9 +113,15 @@ CREATE TABLE writer (
 INSERT INTO writer (generation, batch, node, since) VALUES (0, 0, '', now());
 ";
 
+/// For those who ask what came when (`Question::Messages`).
+const SECOND: &str = "
+ALTER TABLE message ADD COLUMN envelope json;
+CREATE INDEX message_sent ON message (sent, n, topic);
+";
+
 /// Several nodes. `node.generation` and `batch` are what `writer` had, for each node: who takes over from a dead one counts its
 /// generation up, and nothing of it can be committed any more. `lease` is a table of its own, so that a long transaction
-/// of a node does not keep its beat waiting. A daemon of version 1 that is still out there is replaced by the last line.
+/// of a node does not keep its beat waiting. A daemon of version 1 or 2 that is still out there is replaced by the last line.
 const NODES: &str = "
 CREATE TABLE node (
     name text COLLATE \"C\" PRIMARY KEY,

@@ -62,6 +62,7 @@ pub(super) fn steps(batch: &[Entry], node: &str, channel: &str) -> Result<Vec<St
     for entry in batch {
         match entry {
             Entry::Message(message) => steps.message(message)?,
+            Entry::Envelope { message, fields } => steps.envelope(message, fields),
             Entry::Reaction(row, messages) => steps.reaction(row, messages)?,
             Entry::Joined { reaction, message, not_before } => steps.link(reaction, message, Some(*not_before)),
             Entry::Update(row) => steps.update(row)?,
@@ -191,6 +192,14 @@ impl Steps {
             Must::Nothing,
         );
         Ok(())
+    }
+
+    fn envelope(&mut self, message: &str, fields: &str) {
+        self.add(
+            "UPDATE message SET envelope = $2::text::json WHERE id = $1 AND envelope IS NULL",
+            vec![Box::new(plain(message)), Box::new(fields.to_owned())],
+            Must::Nothing,
+        );
     }
 
     fn reaction(&mut self, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {

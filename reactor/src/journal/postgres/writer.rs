@@ -155,7 +155,7 @@ pub(super) fn replaced(why: &str) -> Fault {
     }
 }
 
-/// Makes and alters the tables, one daemon at a time. The lock is the one that a daemon of schema version 1 has all the time.
+/// Makes and alters the tables, one daemon at a time. The lock is the one that a daemon of schema versions 1 and 2 has all the time.
 async fn bring_up_to_date(session: &Session, server: &Postgres) -> Result<(), Fault> {
     let key = lock_key(&server.schema);
     let until = soon();

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Map;
 
 use super::fault::Fault;
+use super::history;
 use super::schema::pending;
 use crate::journal::text::{end_of_prefix, read_json, read_time, state};
 use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
@@ -45,6 +46,7 @@ pub(super) fn answer(connection: &Connection, question: &Question, bytes: u64) -
         Question::PendingOf(_) => Ok(Answer::Stories(Vec::new())),
         Question::Inbox(..) => Ok(Answer::Inbox(Vec::new())),
         Question::Nodes => Ok(Answer::Nodes(Vec::new())),
+        Question::Messages(wanted) => history::page(&tx, wanted).map(Answer::Messages),
     }
 }
 
@@ -152,7 +154,7 @@ fn messages(tx: &Connection, reaction: i64) -> Result<Vec<Message>, Fault> {
     Ok(found)
 }
 
-fn message(row: &Row<'_>) -> Result<Message, Fault> {
+pub(super) fn message(row: &Row<'_>) -> Result<Message, Fault> {
     let headers: Option<String> = row.get(5)?;
     Ok(Message {
         id: row.get(0)?,
