@@ -1,5 +1,6 @@
 //! A POST becomes a message, or is answered with why not.
 
+use reactor::rules::file::load_str;
 use reactor_tests::process::command;
 use reactor_tests::{reactor_json, wait_until};
 use serde_json::json;
@@ -139,6 +140,16 @@ fn a_secret_is_changed_while_both_are_good_and_without_a_restart() {
     stage.until_effects(&["a", "b", "c", "d", "e"]);
     let problems = stage.bus("compose")["problems"].to_string();
     assert!(problems.contains("compose.secret") && problems.contains("can't be read"), "{problems}");
+}
+
+/// What the docs tell to write into a site can be written there.
+#[test]
+fn the_sites_of_the_docs_are_good_ones() {
+    for docs in [include_str!("../../../docs/webhook.md"), include_str!("../../../docs/http-api.md")] {
+        let yaml = docs.split("```yaml\n").nth(1).and_then(|text| text.split("```").next()).expect("a site");
+        let site = format!("version: 1\n{yaml}");
+        load_str("docs.yaml", &site, std::path::Path::new("/")).unwrap_or_else(|found| panic!("{found}"));
+    }
 }
 
 /// What docs/webhook.md tells to type is typed.
