@@ -70,7 +70,8 @@ fn until_taken(port: u16, headers: &[String], body: &str) {
     }
 }
 
-fn raw_post(port: u16, headers: &[String], body: &str) -> String {
+/// Posts it without curl; what was answered, nothing where nobody did.
+pub fn raw_post(port: u16, headers: &[String], body: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
     stream.set_read_timeout(Some(LONG)).expect("an option");
     let head = format!(
