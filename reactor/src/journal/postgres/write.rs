@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::fault::Fault;
+use super::read::numbers_of;
 use super::session::Param;
 use super::text::{plain, short, time};
+use crate::journal::nodes::{Slots, What, slot_of};
 use crate::journal::text::{cut, json};
 use crate::journal::{
     Entry, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX,
@@ -21,8 +23,6 @@ use crate::message::{Message, TOPIC_BYTES_MAX};
 pub(super) enum Must {
     /// Nothing.
     Nothing,
-    /// Nothing; a row more is a new message.
-    MessageOrNothing,
     /// This reaction.
     Reaction(String),
     /// This reaction, and this message.
@@ -40,7 +40,7 @@ impl Must {
     /// What is wrong where a statement found nothing.
     pub fn missed(&self) -> Option<Fault> {
         match self {
-            Self::Nothing | Self::MessageOrNothing => None,
+            Self::Nothing => None,
             Self::Reaction(id) => Some(Fault::Contradiction(format!("reaction {id} is not in the journal"))),
             Self::Both(reaction, message) => Some(Fault::Contradiction(format!(
                 "reaction {reaction} or its message {message} is not in the journal"
@@ -54,10 +54,11 @@ pub(super) fn lower(id: &str) -> String {
     plain(&id.to_ascii_lowercase())
 }
 
-/// The statements of a batch, in order.
-pub(super) fn steps(batch: &[Entry]) -> Result<Vec<Step>, Fault> {
-    let mut steps = Steps(Vec::with_capacity(batch.len() + 1));
+/// The statements of a batch of the node `node`, in order; `channel` is where nodes tell each other.
+pub(super) fn steps(batch: &[Entry], node: &str, channel: &str) -> Result<Vec<Step>, Fault> {
+    let mut steps = Steps(Vec::with_capacity(batch.len() + 2));
     let mut refused_some = false;
+    let mut told = Note::default();
     for entry in batch {
         match entry {
             Entry::Message(message) => steps.message(message)?,
@@ -72,7 +73,23 @@ pub(super) fn steps(batch: &[Entry]) -> Result<Vec<Step>, Fault> {
                 refused_some = true;
             }
             Entry::Setting { name, value } => steps.set(name, value.as_deref()),
+            Entry::Post(message, asked) => steps.post(message, asked)?,
+            Entry::Hand(slot, what) => steps.hand(*slot, what)?,
+            Entry::Taken(rows) => {
+                let rows: Vec<i64> = rows.clone();
+                steps.add("DELETE FROM inbox WHERE n = ANY($1)", vec![Box::new(rows)], Must::Nothing);
+            }
+            Entry::Free(slots) => steps.add(
+                "UPDATE slot SET node = NULL WHERE node = $1 AND n = ANY($2)",
+                vec![Box::new(plain(node)), Box::new(numbers_of(*slots))],
+                Must::Nothing,
+            ),
         }
+        told.tell(entry);
+    }
+    if let Some(note) = told.text() {
+        let params: Vec<Param> = vec![Box::new(channel.to_owned()), Box::new(note)];
+        steps.add("SELECT pg_notify($1, $2)", params, Must::Nothing);
     }
     if refused_some {
         let kept = i64::try_from(REFUSED_KEPT_MAX).unwrap_or(i64::MAX);
@@ -83,6 +100,34 @@ pub(super) fn steps(batch: &[Entry]) -> Result<Vec<Step>, Fault> {
         );
     }
     Ok(steps.0)
+}
+
+/// What the other nodes are to hear of a batch.
+#[derive(Default)]
+struct Note {
+    inbox: Slots,
+    settings: bool,
+    free: bool,
+}
+
+impl Note {
+    fn tell(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Post(_, asked) => self.inbox = self.inbox.and(asked.iter().filter_map(What::slot).collect()),
+            Entry::Hand(slot, _) => self.inbox = self.inbox.and(Slots::one(*slot)),
+            Entry::Setting { name, .. } => self.settings |= name.starts_with("paused/"),
+            Entry::Free(_) => self.free = true,
+            _ => {}
+        }
+    }
+
+    /// As [`super::lease`] reads it: `settings`, `free`, and the slots with something in their inbox, in hexadecimal digits.
+    fn text(&self) -> Option<String> {
+        let words = [self.settings.then_some("settings"), self.free.then_some("free")];
+        let inbox = (!self.inbox.is_empty()).then(|| format!("{:x}", self.inbox.0));
+        let words: Vec<String> = words.into_iter().flatten().map(str::to_owned).chain(inbox).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
 }
 
 struct Steps(Vec<Step>);
@@ -106,7 +151,45 @@ impl Steps {
                 Box::new(headers),
                 Box::new(json(&message.body)?),
             ],
-            Must::MessageOrNothing,
+            Must::Nothing,
+        );
+        Ok(())
+    }
+
+    /// A message with what it asks for; nothing of either where the message is known.
+    fn post(&mut self, message: &Message, asked: &[What]) -> Result<(), Fault> {
+        let headers = if message.headers.is_empty() { None } else { Some(json(&message.headers)?) };
+        let slots: Vec<i16> = asked.iter().map(|what| i16::from(what.slot().unwrap_or_default())).collect();
+        let texts = asked.iter().map(json).collect::<Result<Vec<String>, _>>()?;
+        self.add(
+            "WITH new AS (
+                 INSERT INTO message (id, topic, sent, bus, signer, headers, body)
+                 VALUES ($1, $2, $3, $4, $5, $6::text::json, $7::text::json) ON CONFLICT (id) DO NOTHING RETURNING n)
+             INSERT INTO inbox (slot, message, what)
+             SELECT slot, new.n, what::json
+             FROM new, unnest($8::smallint[], $9::text[]) WITH ORDINALITY AS asked (slot, what, position)
+             ORDER BY position",
+            vec![
+                Box::new(plain(&message.id)),
+                Box::new(plain(message.topic.as_str())),
+                Box::new(time(message.sent)),
+                Box::new(plain(&message.bus)),
+                Box::new(plain(&message.signer)),
+                Box::new(headers),
+                Box::new(json(&message.body)?),
+                Box::new(slots),
+                Box::new(texts),
+            ],
+            Must::Nothing,
+        );
+        Ok(())
+    }
+
+    fn hand(&mut self, slot: u8, what: &What) -> Result<(), Fault> {
+        self.add(
+            "INSERT INTO inbox (slot, what) VALUES ($1, $2::text::json)",
+            vec![Box::new(i16::from(slot)), Box::new(json(what)?)],
+            Must::Nothing,
         );
         Ok(())
     }
@@ -125,11 +208,12 @@ impl Steps {
         params.push(Box::new(time(row.created)));
         params.push(Box::new(row.part.as_ref().map(json).transpose()?));
         params.push(Box::new(row.parent.as_deref().map(plain)));
+        params.push(Box::new(i16::from(slot_of(&row.key))));
         self.add(
             "INSERT INTO reaction (rule, handler, key, state, attempts, updated, not_before, at_most, repeated, reason,
-                 hint, decided_by, params, plan, approved, id, created, part, parent, messages)
+                 hint, decided_by, params, plan, approved, id, created, part, parent, slot, messages)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::text::json, $14::text::json,
-                 $15::text::json, $16, $17, $18::text::json, $19, 0)",
+                 $15::text::json, $16, $17, $18::text::json, $19, $20, 0)",
             params,
             Must::Nothing,
         );
