@@ -174,7 +174,15 @@ pub(super) fn trust_block(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Trust
     let accept_unlisted = accepts(fields.one_of(reader, "unlisted"));
     let accept_unsigned = accepts(fields.one_of(reader, "unsigned"));
     let accept_broker = accepts(fields.one_of(reader, "broker"));
-    TrustConfig { x509, gpg_keys, policy, accept_unlisted, accept_unsigned, accept_broker }
+    let schemas = fields.path(reader, "schemas", "the schemas");
+    if let (Some(span), false) = (fields.key_span("schemas"), accept_broker) {
+        reader.error(
+            span,
+            "`schemas` without `broker: accept`",
+            "schemas are for what comes from a broker of fedora-messaging",
+        );
+    }
+    TrustConfig { x509, gpg_keys, policy, accept_unlisted, accept_unsigned, accept_broker, schemas }
 }
 
 fn policy(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeMap<String, Vec<String>> {

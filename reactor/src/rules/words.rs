@@ -176,6 +176,11 @@ pub static TRUST: Block = block(
             Shape::OneOf(&["refuse", "accept"]),
             "an AMQP broker, which tells of no message who sent it: refuse (default) or accept, as the signer `broker`",
         ),
+        word(
+            "schemas",
+            Shape::Text,
+            "with `broker`: the directory of JSON schemas, NAME.json for the header fedora_messaging_schema",
+        ),
     ],
 );
 

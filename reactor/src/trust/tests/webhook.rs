@@ -83,6 +83,12 @@ fn github_and_forgejo_sign_the_body() {
     for broken in ["", "sha256=", "sha256=zz", &signed[..70], &format!("{signed}00")] {
         stranger(github.judge(&[("x-hub-signature-256", broken)], BODY), "X-Hub-Signature-256");
     }
+    // The example of GitHub's documentation; what it signs is no JSON, which is found out only after its signature is good.
+    let documented = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    let judged = github.judge(&[("x-hub-signature-256", documented)], b"Hello, World!");
+    assert!(matches!(judged, Err(Unfit::Content(_))), "{judged:?}");
+    stranger(github.judge(&[("x-hub-signature-256", documented)], b"Hello, World?"), "does not fit the body");
+
     let forgejo = hook(Signature::Forgejo, &[SECRET]);
     for name in ["x-forgejo-signature", "x-gitea-signature"] {
         assert!(forgejo.judge(&[(name, HEX)], BODY).is_ok(), "{name}");
