@@ -198,7 +198,7 @@ impl Keeper {
             return Err(format!("no beat got through to the journal's server for {CUT_OFF_MS} ms"));
         }
         let most = if until == 0 { ANSWER_MS_MAX } else { left.min(ANSWER_MS_MAX) };
-        match timeout(Duration::from_millis(most), self.members.beat()).await {
+        match timeout(Duration::from_millis(most), self.members.beat(self.stage() != Stage::Stays)).await {
             Ok(beaten) => beaten.map_err(|error| error.to_string()),
             Err(_) => {
                 self.members.give_up_connection();
@@ -253,14 +253,15 @@ impl Keeper {
         self.shared.told.notify_one();
     }
 
-    /// Until it is time for the next beat, or all is over: hears what others say.
+    /// Until it is time for the next beat, or for the next stage: hears what others say.
     async fn rest(&mut self, until: u64) {
+        let stage = self.stage();
         loop {
             let left = Duration::from_millis(until.saturating_sub(boottime_ms()));
             let mut stages = self.stages.clone();
             let note = tokio::select! {
                 () = sleep(left) => return,
-                _ = stages.wait_for(|stage| *stage == Stage::Over) => return,
+                _ = stages.wait_for(|now| *now != stage) => return,
                 note = self.members.heard() => note,
             };
             self.hear(note).await;

@@ -69,6 +69,9 @@ impl Engine {
     }
 
     async fn take_inbox(&mut self, now: Timestamp, slots: Slots, turn: &mut Turn) -> Option<()> {
+        if let Some(nodes) = &mut self.nodes {
+            nodes.has_more = false;
+        }
         let slots = slots.both(self.core.serves());
         if slots.is_empty() || self.gauge.is_full() || self.drain_until.is_some() {
             return Some(());

@@ -29,7 +29,7 @@ impl Node {
     }
 
     fn beats(&mut self) -> bool {
-        self.runtime.block_on(self.members.beat()).unwrap()
+        self.runtime.block_on(self.members.beat(false)).unwrap()
     }
 
     fn looks(&mut self) -> Standing {
@@ -55,20 +55,22 @@ fn what_two_nodes_post_asks_once_and_in_one_order() {
     let (mut a, mut b) = (Node::begin(&scratch, &server, "a"), Node::begin(&scratch, &server, "b"));
     let post = |n: u32| Entry::Post(message(&format!("m{n}")), vec![asked("x"), asked(&format!("\u{0}{n}"))]);
     a.journal.write(&[post(1), post(2)]).unwrap();
-    b.journal.write(&[post(1), post(2), post(3)]).unwrap();
-    a.journal.write(&[post(3)]).unwrap();
+    b.journal.write(&[post(1), post(2), post(10)]).unwrap();
+    // What is kept for its own sake asks for nothing.
+    a.journal.write(&[post(10), post(3), post(3), Entry::Post(message("m0"), Vec::new())]).unwrap();
+    assert_eq!(counts(&b.journal).messages, 5);
     let there = b.inbox();
     let ids: Vec<&str> = there.iter().map(|row| row.message.as_ref().unwrap().id.as_str()).collect();
-    assert_eq!(ids, ["m1", "m1", "m2", "m2", "m3", "m3"]);
+    assert_eq!(ids, ["m1", "m1", "m2", "m2", "m10", "m10", "m3", "m3"]);
     assert_eq!((&there[0].what, &there[3].what), (&asked("x"), &asked("\u{0}2")));
     assert_eq!(there[0].message, Some(message("m1")));
     // What waits in the inbox is not forgotten, however old.
-    assert_eq!(sweep_all(&mut a.journal), 0);
+    assert_eq!(sweep_all(&mut a.journal), 1, "only what asked for nothing");
     let mut batch = reacted("R1", "m1", State::Done, start()).to_vec();
     batch.push(Entry::Taken(there.iter().map(|row| row.n).collect()));
     b.journal.write(&batch).unwrap();
     assert!(a.inbox().is_empty());
-    assert_eq!(sweep_all(&mut a.journal), 3);
+    assert_eq!(sweep_all(&mut a.journal), 4);
 }
 
 fn sweep_all(journal: &mut PostgresJournal) -> u64 {
@@ -88,6 +90,10 @@ fn slots_are_shared_given_back_and_taken_from_the_dead() {
     a.journal.write(&[Entry::Free(half)]).unwrap();
     assert_eq!(b.looks().mine, half);
     assert_eq!(a.looks().mine, Slots::ALL.but(half));
+    // Who leaves has no share.
+    assert!(b.runtime.block_on(b.members.beat(true)).unwrap());
+    assert_eq!((a.looks().share, b.runtime.block_on(b.members.look(true, true)).unwrap().share), (64, 0));
+    assert!(b.beats());
     // Nobody takes from the living.
     assert!(b.looks().dead.is_empty());
     server.sql("postgres", "UPDATE a.lease SET until = now() - interval '1 s' WHERE node = 'a'");

@@ -56,12 +56,13 @@ impl Members {
         Self { seat, session: None, notes: None, began: false }
     }
 
-    /// Renews the lease. False: somebody else has our place. To be asked before anything else.
+    /// Renews the lease, and says whether this node leaves: then it has no share. False: somebody else has our place. To be asked
+    /// before anything else.
     ///
     /// # Errors
     /// When the server can't be asked. The next call connects anew.
-    pub async fn beat(&mut self) -> Result<bool, JournalError> {
-        let beaten = self.try_beat().await;
+    pub async fn beat(&mut self, leaves: bool) -> Result<bool, JournalError> {
+        let beaten = self.try_beat(leaves).await;
         self.after(beaten)
     }
 
@@ -107,7 +108,7 @@ impl Members {
         answer.map_err(|fault| fault.at(&self.seat.server))
     }
 
-    async fn try_beat(&mut self) -> Result<bool, Fault> {
+    async fn try_beat(&mut self, leaves: bool) -> Result<bool, Fault> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             let (to, notes) = channel(NOTES_MAX);
             let session = Session::connect_and_hear(&self.seat.server, true, Some(to)).await?;
@@ -117,23 +118,25 @@ impl Members {
         let Some(session) = &self.session else { return Err(Fault::Silent(0)) };
         let (node, generation) = (plain(&self.seat.node), self.seat.generation);
         let sql = if self.began {
-            "UPDATE lease SET until = clock_timestamp() + make_interval(secs => $3::int)
+            "UPDATE lease SET until = clock_timestamp() + make_interval(secs => $3::int), leaves = $4
              WHERE node = $1 AND generation = $2"
         } else {
-            "INSERT INTO lease (node, generation, until)
-             SELECT name, generation, clock_timestamp() + make_interval(secs => $3::int) FROM node
+            "INSERT INTO lease (node, generation, until, leaves)
+             SELECT name, generation, clock_timestamp() + make_interval(secs => $3::int), $4 FROM node
              WHERE name = $1 AND generation = $2
-             ON CONFLICT (node) DO UPDATE SET generation = excluded.generation, until = excluded.until"
+             ON CONFLICT (node) DO UPDATE SET generation = excluded.generation, until = excluded.until,
+                 leaves = excluded.leaves"
         };
         let seconds = i32::try_from(LEASE_SECONDS).unwrap_or(i32::MAX);
         self.began = true;
-        Ok(session.changed(sql, &[&node, &generation, &seconds]).await? == 1)
+        Ok(session.changed(sql, &[&node, &generation, &seconds, &leaves]).await? == 1)
     }
 
     async fn try_look(&mut self, is_sure: bool, leaves: bool) -> Result<Standing, Fault> {
         let Some(session) = &self.session else { return Err(Fault::Silent(0)) };
         let dead = if is_sure { self.take_over(session).await? } else { Vec::new() };
-        let alive = session.rows("SELECT 1 FROM lease WHERE until > clock_timestamp()", &[]).await?.len();
+        let sql = "SELECT 1 FROM lease WHERE until > clock_timestamp() AND NOT leaves";
+        let alive = session.rows(sql, &[]).await?.len();
         let share = if leaves { 0 } else { usize::from(LANE_SLOTS).div_ceil(alive.max(1)) };
         let mut mine = self.mine(session).await?;
         if mine.len() < share {

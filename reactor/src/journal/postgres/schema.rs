@@ -135,7 +135,8 @@ CREATE TABLE node (
 CREATE TABLE lease (
     node text COLLATE \"C\" PRIMARY KEY REFERENCES node (name) ON DELETE CASCADE,
     generation bigint NOT NULL,
-    until timestamptz NOT NULL
+    until timestamptz NOT NULL,
+    leaves boolean NOT NULL
 );
 CREATE TABLE slot (
     n smallint PRIMARY KEY,

@@ -3,6 +3,8 @@
 //! A statement is one for each entry (a few more for a reaction with messages), so that a batch is one round trip however many
 //! entries it has. What must be there is checked by how many rows a statement finds.
 
+use std::collections::HashSet;
+
 use handler_api::Change;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -17,6 +19,9 @@ use crate::journal::{
     Entry, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX,
 };
 use crate::message::{Message, TOPIC_BYTES_MAX};
+
+/// Messages that one statement posts.
+const POSTS_MAX: usize = 512;
 
 /// What a statement must find.
 #[derive(Debug)]
@@ -59,6 +64,9 @@ pub(super) fn steps(batch: &[Entry], node: &str, channel: &str) -> Result<Vec<St
     let mut steps = Steps(Vec::with_capacity(batch.len() + 2));
     let mut refused_some = false;
     let mut told = Note::default();
+    for posts in posts_of(batch).chunks(POSTS_MAX) {
+        steps.post(posts)?;
+    }
     for entry in batch {
         match entry {
             Entry::Message(message) => steps.message(message)?,
@@ -73,7 +81,7 @@ pub(super) fn steps(batch: &[Entry], node: &str, channel: &str) -> Result<Vec<St
                 refused_some = true;
             }
             Entry::Setting { name, value } => steps.set(name, value.as_deref()),
-            Entry::Post(message, asked) => steps.post(message, asked)?,
+            Entry::Post(..) => {}
             Entry::Hand(slot, what) => steps.hand(*slot, what)?,
             Entry::Taken(rows) => {
                 let rows: Vec<i64> = rows.clone();
@@ -130,6 +138,20 @@ impl Note {
     }
 }
 
+/// What is posted in a batch. A message that is there twice asks once.
+fn posts_of(batch: &[Entry]) -> Vec<(&Message, &[What])> {
+    let mut known = HashSet::new();
+    let mut posts = Vec::new();
+    for entry in batch {
+        if let Entry::Post(message, asked) = entry
+            && known.insert(message.id.as_str())
+        {
+            posts.push((message, asked.as_slice()));
+        }
+    }
+    posts
+}
+
 struct Steps(Vec<Step>);
 
 impl Steps {
@@ -156,27 +178,42 @@ impl Steps {
         Ok(())
     }
 
-    /// A message with what it asks for; nothing of either where the message is known.
-    fn post(&mut self, message: &Message, asked: &[What]) -> Result<(), Fault> {
-        let headers = if message.headers.is_empty() { None } else { Some(json(&message.headers)?) };
-        let slots: Vec<i16> = asked.iter().map(|what| i16::from(what.slot().unwrap_or_default())).collect();
-        let texts = asked.iter().map(json).collect::<Result<Vec<String>, _>>()?;
+    /// Messages with what they ask for; nothing of either where a message is known. One statement for many: they go in sorted
+    /// by id, so that nodes which write the same ones at the same time wait for each other and never both, and are
+    /// numbered as they came.
+    fn post(&mut self, posts: &[(&Message, &[What])]) -> Result<(), Fault> {
+        let column = |of: fn(&Message) -> &str| posts.iter().map(|(m, _)| plain(of(m))).collect::<Vec<String>>();
+        let sent: Vec<Timestamp> = posts.iter().map(|(m, _)| time(m.sent)).collect();
+        let headers = |m: &Message| if m.headers.is_empty() { Ok(None) } else { json(&m.headers).map(Some) };
+        let headers = posts.iter().map(|(m, _)| headers(m)).collect::<Result<Vec<Option<String>>, _>>()?;
+        let bodies = posts.iter().map(|(m, _)| json(&m.body)).collect::<Result<Vec<String>, _>>()?;
+        let asked = || posts.iter().flat_map(|(m, asked)| asked.iter().map(move |what| (*m, what)));
+        let of: Vec<String> = asked().map(|(m, _)| plain(&m.id)).collect();
+        let slots: Vec<i16> = asked().map(|(_, what)| i16::from(what.slot().unwrap_or_default())).collect();
+        let texts = asked().map(|(_, what)| json(what)).collect::<Result<Vec<String>, _>>()?;
         self.add(
-            "WITH new AS (
-                 INSERT INTO message (id, topic, sent, bus, signer, headers, body)
-                 VALUES ($1, $2, $3, $4, $5, $6::text::json, $7::text::json) ON CONFLICT (id) DO NOTHING RETURNING n)
+            "WITH given AS MATERIALIZED (
+                 SELECT nextval(pg_get_serial_sequence('message', 'n')) AS n, message.*
+                 FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[])
+                     AS message (id, topic, sent, bus, signer, headers, body)),
+             new AS (
+                 INSERT INTO message (n, id, topic, sent, bus, signer, headers, body)
+                 SELECT n, id, topic, sent, bus, signer, headers::json, body::json FROM given ORDER BY id COLLATE \"C\"
+                 ON CONFLICT (id) DO NOTHING RETURNING n, id)
              INSERT INTO inbox (slot, message, what)
              SELECT slot, new.n, what::json
-             FROM new, unnest($8::smallint[], $9::text[]) WITH ORDINALITY AS asked (slot, what, position)
+             FROM unnest($8::text[], $9::smallint[], $10::text[]) WITH ORDINALITY AS asked (id, slot, what, position)
+                 JOIN new ON new.id = asked.id
              ORDER BY position",
             vec![
-                Box::new(plain(&message.id)),
-                Box::new(plain(message.topic.as_str())),
-                Box::new(time(message.sent)),
-                Box::new(plain(&message.bus)),
-                Box::new(plain(&message.signer)),
+                Box::new(column(|m| &m.id)),
+                Box::new(column(|m| m.topic.as_str())),
+                Box::new(sent),
+                Box::new(column(|m| &m.bus)),
+                Box::new(column(|m| &m.signer)),
                 Box::new(headers),
-                Box::new(json(&message.body)?),
+                Box::new(bodies),
+                Box::new(of),
                 Box::new(slots),
                 Box::new(texts),
             ],
