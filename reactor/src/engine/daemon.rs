@@ -110,10 +110,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let site = file::load(&options.site)?;
     let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
     // Before the journal: that an address is taken is known at once.
-    let listener = match site.http.as_ref().filter(|_| options.from.is_none()) {
-        Some(config) => Some((http::bind(config).await?, config.clone())),
-        None => None,
-    };
+    let door = http::Door::open(site.http.as_ref().filter(|_| options.from.is_none())).await?;
     let journal = open_journal(&options, site.journal.server.clone()).await?;
     let (gauge, stop_runs) = (Arc::new(Gauge::default()), Arc::new(watch::channel(false).0));
     let lease = keep_lease(&options, &journal, &stop_runs, &gauge)?;
@@ -133,10 +130,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let rules = Arc::new(ArcSwap::new(rules));
     let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone())?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
-    let served = match listener {
-        Some((listener, config)) => Some(http::serve(listener, &config, parts.hooks(), &options.state).await?),
-        None => None,
-    };
+    let served = door.serve(parts.hooks(), &options.state).await?;
     let watchers = [
         tokio::spawn(signals(to_engine.clone(), health.clone())),
         tokio::spawn(files(options.site.clone(), stamps, to_engine.clone())),

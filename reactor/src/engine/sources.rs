@@ -98,7 +98,9 @@ fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String>
 impl OpenBus {
     /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
     pub(super) fn reload(&self, config: &BusConfig, rules: &Rules, history_all: bool) {
-        if config.fedmsg != self.config.fedmsg || config.amqp != self.config.amqp || config.door() != self.config.door()
+        if config.fedmsg != self.config.fedmsg
+            || config.amqp != self.config.amqp
+            || config.posted_to() != self.config.posted_to()
         {
             tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
         }

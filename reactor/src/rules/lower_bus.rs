@@ -254,7 +254,7 @@ fn postgresql(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Postgres> 
 }
 
 /// Whether nobody else can listen on the way there.
-fn is_near(host: &str) -> bool {
+pub(super) fn is_near(host: &str) -> bool {
     host.starts_with('/') || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 

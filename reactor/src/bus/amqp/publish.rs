@@ -114,3 +114,7 @@ impl AmqpPublisher {
         self.connection.close().await;
     }
 }
+
+#[cfg(test)]
+#[path = "publish_tests.rs"]
+mod tests;

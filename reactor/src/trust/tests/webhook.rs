@@ -141,7 +141,7 @@ fn two_secrets_are_good_at_once_and_a_bad_file_believes_nobody() {
         assert!(two.judge(&[("authorization", &format!("Bearer {secret}"))], BODY).is_ok());
     }
     let empty = hook(Signature::Token, &[""]);
-    stranger(empty.judge(&[("authorization", "Bearer ")], BODY), "no secret of the webhook can be read");
+    stranger(empty.judge(&[("authorization", "Bearer ")], BODY), "no secret can be read");
     assert!(empty.verifier().problems(now())[0].contains("at least 16 bytes"));
     let gone = hook(Signature::Github, &[SECRET]);
     let verifier = gone.verifier();
