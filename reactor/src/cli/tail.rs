@@ -99,6 +99,8 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
         trust: TrustConfig::default(),
         publish: None,
         queue_messages_max: QUEUE_MESSAGES_DEFAULT,
+        catch_up: None,
+        silence: None,
     };
     Ok((config, named))
 }

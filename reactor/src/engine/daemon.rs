@@ -11,9 +11,12 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
+use super::catch_up::Care;
+use super::catch_up::heard::Heard;
+use super::catch_up::opening::{self, Positions};
 use super::core::{Core, Turn};
 use super::folded::Folded;
-use super::intake::{Gauge, Judge, take_in};
+use super::intake::{Gauge, Judge, Passing, take_in};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
 use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
 use crate::journal::handle::JournalHandle;
@@ -51,6 +54,7 @@ pub(super) struct OpenBus {
     /// Whether messages that no rule wants are wanted too (`history: all`).
     takes_all: Arc<AtomicBool>,
     resubscribe: Resubscribe,
+    pub(super) heard: Arc<Heard>,
 }
 
 /// What the engine's loop keeps for reload and status.
@@ -130,7 +134,8 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     }
     let rules = Arc::new(ArcSwap::new(rules));
     let gauge = Arc::new(Gauge::default());
-    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone())?;
+    let positions = opening::positions(&journal).await?;
+    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone(), &positions)?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
     let watchers = [
         tokio::spawn(signals(to_engine.clone(), health.clone())),
@@ -209,6 +214,7 @@ fn open_sources(
     gauge: &Arc<Gauge>,
     to_engine: &mpsc::Sender<Input>,
     health: Arc<Health>,
+    positions: &Positions,
 ) -> anyhow::Result<Parts> {
     let mut buses = Vec::new();
     let mut from = None;
@@ -216,17 +222,19 @@ fn open_sources(
         let source = jsonl::JsonlSource::open(path)?;
         from = Some(source.counters());
         let judge = file_judge(path);
-        tokio::spawn(take_in(Box::new(source), judge, rules.clone(), gauge.clone(), to_engine.clone()));
+        let passing = Passing::new(judge, rules.clone(), gauge.clone(), to_engine.clone());
+        tokio::spawn(take_in(Box::new(source), None, passing));
     } else {
         for (_, config) in site.buses {
             if config.amqp.is_some() && !config.listens() {
                 tracing::info!(bus = %config.name, "the site does not believe this broker (`broker: accept`): it is not read");
                 continue;
             }
-            let (bus, source) = open_bus(config, &rules, site.journal.history_all)?;
+            let (bus, source, care) = open_bus(config, &rules, site.journal.history_all, positions)?;
             let verifier = bus.verifier.clone();
             let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
-            tokio::spawn(take_in(source, judge, rules.clone(), gauge.clone(), to_engine.clone()));
+            let passing = Passing::new(judge, rules.clone(), gauge.clone(), to_engine.clone());
+            tokio::spawn(take_in(source, Some(care), passing));
             buses.push(bus);
         }
     }
@@ -250,18 +258,21 @@ fn open_bus(
     config: BusConfig,
     rules: &Arc<ArcSwap<Rules>>,
     history_all: bool,
-) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
+    positions: &Positions,
+) -> anyhow::Result<(OpenBus, Box<dyn Source>, Care)> {
     let of = rules.clone();
     let takes_all = Arc::new(AtomicBool::new(history_all));
     let all = takes_all.clone();
     let wants: Wants = Arc::new(move |topic| all.load(Ordering::Relaxed) || of.load().wants(topic));
-    let (source, resubscribe) = open_source(&config, wants, prefixes(&config, &rules.load(), history_all))?;
+    let (source, resubscribe) = open_source(&config, wants.clone(), prefixes(&config, &rules.load(), history_all))?;
     let verifier = Arc::new(ArcSwap::from_pointee(Verifier::open(config.trust.clone())));
     for problem in verifier.load().problems(clock()) {
         tracing::warn!(bus = %config.name, "{problem}");
     }
-    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe };
-    Ok((bus, source))
+    let heard = opening::heard(&config, history_all, positions);
+    let care = Care::new(heard.clone(), source.counters(), rules.clone(), opening::wants(&config, wants));
+    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe, heard };
+    Ok((bus, source, care))
 }
 
 type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
@@ -410,6 +421,7 @@ impl Parts {
             }
             bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
             bus.takes_all.store(site.journal.history_all, Ordering::Relaxed);
+            bus.heard.reload(config, site.journal.history_all);
             (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
         }
         for name in site

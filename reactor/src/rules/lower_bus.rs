@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
 use super::lower_amqp;
+use super::lower_catch_up::catch_up;
 use super::node::{Key, Node, Value};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
@@ -26,6 +27,10 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
     let queue = fields.size(reader, "queue");
+    let silence = fields.some_time(reader, "silence");
+    let late = fields.block(reader, "catch_up");
+    let listens = fields.key_span("fedmsg").is_some() || fields.key_span("amqp").is_some();
+    let catch_up = late.and_then(|inner| catch_up(reader, &inner, listens));
     let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
     if fields.key_span("amqp").is_some() {
         beside_amqp(reader, &fields);
@@ -47,6 +52,8 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         trust: trust.unwrap_or_default(),
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
+        catch_up,
+        silence,
     })
 }
 
@@ -56,6 +63,7 @@ fn beside_amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) {
         ("fedmsg", "make it another bus"),
         ("topics", "what comes is said by `bindings`"),
         ("publish", "publishing goes to `publish_exchange` of the same broker"),
+        ("silence", "it is a word of `amqp`"),
         ("queue", "how much is on its way is said by `qos: { prefetch_count: … }`"),
     ] {
         if let Some(span) = fields.key_span(name) {

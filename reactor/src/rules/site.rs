@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use crate::bus::amqp::config::AmqpBus;
+use crate::bus::catch_up::CatchUp;
 use crate::journal::place::Postgres;
 use crate::trust::TrustConfig;
 
@@ -57,6 +58,10 @@ pub struct BusConfig {
     pub publish: Option<PublishConfig>,
     /// Most messages received and not yet journaled.
     pub queue_messages_max: usize,
+    /// Whom to ask for what was missed.
+    pub catch_up: Option<CatchUp>,
+    /// Connected, and nothing for so long: that is said. An AMQP bus has its own.
+    pub silence: Option<Duration>,
 }
 
 impl BusConfig {

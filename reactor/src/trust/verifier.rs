@@ -14,6 +14,9 @@ use crate::message::{Form, Message, RawMessage};
 
 /// The signer of messages without a signature, where the site accepts those.
 pub const UNSIGNED: &str = "unsigned";
+/// Why a message is refused that came late and without a signature.
+pub const NOT_SIGNED_LATE: &str =
+    "it carries no signature, and the server that kept it is not believed without (`believe`)";
 
 /// Checks the messages of one bus. Cheap to share: all methods take `&self`.
 pub struct Verifier {
@@ -44,7 +47,9 @@ impl Verifier {
     /// The first thing that is wrong, in words.
     pub fn verify(&self, raw: &RawMessage, now: Timestamp) -> Result<Verified<Message>, Refusal> {
         let message = match &raw.form {
-            Form::Envelope => self.enveloped(raw, now)?,
+            Form::Envelope => self.enveloped(raw, now, self.accept_unsigned.then_some(UNSIGNED))?,
+            // Whether live messages need a signature says nothing of what somebody kept.
+            Form::Kept { believed_as } => self.enveloped(raw, now, *believed_as)?,
             Form::Amqp(form) if self.accept_broker => broker::message(raw, form).map_err(Refusal::new)?,
             Form::Amqp(_) => {
                 return Err(Refusal::new(
@@ -57,8 +62,8 @@ impl Verifier {
         Ok(Verified(message))
     }
 
-    /// The message of an envelope, if its signature is good.
-    fn enveloped(&self, raw: &RawMessage, now: Timestamp) -> Result<Message, Refusal> {
+    /// The message of an envelope, if its signature is good; or if it has none, and `unsigned` says whose it is then.
+    fn enveloped(&self, raw: &RawMessage, now: Timestamp, unsigned: Option<&str>) -> Result<Message, Refusal> {
         let envelope = Envelope::read(&raw.body, &raw.topic).map_err(Refusal::new)?;
         match envelope.claim().map_err(Refusal::new)? {
             Claim::X509 { certificate, signature } => {
@@ -78,10 +83,11 @@ impl Verifier {
                 let signer = gpg.verify(signature, &signed, now)?;
                 payload_only(&envelope, raw, &signed, signer)
             }
-            Claim::Unsigned if self.accept_unsigned => {
-                whole(&envelope, raw, &envelope.signed_by_x509(), UNSIGNED.to_owned())
-            }
-            Claim::Unsigned => Err(Refusal::new("it carries no signature")),
+            Claim::Unsigned => match (unsigned, &raw.form) {
+                (Some(signer), _) => whole(&envelope, raw, &envelope.signed_by_x509(), signer.to_owned()),
+                (None, Form::Kept { .. }) => Err(Refusal::new(NOT_SIGNED_LATE)),
+                (None, _) => Err(Refusal::new("it carries no signature")),
+            },
         }
     }
 
