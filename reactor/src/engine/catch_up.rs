@@ -39,7 +39,6 @@ pub struct Care {
     heard: Arc<Heard>,
     /// All that came up to then is in the journal.
     handed: Timestamp,
-    is_silent: bool,
 }
 
 /// What a catch-up came to.
@@ -61,7 +60,7 @@ impl Care {
         let settings = heard.settings();
         let watch = Watch::new(now, heard.position(), settings.queue_messages_max, settings.catch_up.is_some());
         let handed = heard.position().unwrap_or(now);
-        Self { watch, counters, rules, wants, heard, handed, is_silent: false }
+        Self { watch, counters, rules, wants, heard, handed }
     }
 
     /// The next messages of the source, or none when it is time to look after it.
@@ -124,9 +123,6 @@ impl Care {
         let now = clock();
         let settings = self.heard.settings();
         self.watch.can_ask(settings.catch_up.is_some());
-        if let Some(silence) = settings.silence {
-            self.look_for_silence(now, silence);
-        }
         let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         self.watch.look(
@@ -140,24 +136,6 @@ impl Care {
                 queued: of(&counters.queued),
             },
         );
-    }
-
-    /// For buses that do not look for it themselves.
-    fn look_for_silence(&mut self, now: Timestamp, silence: Duration) {
-        let is_silent = self.watch.is_connected() && self.watch.quiet_for(now) >= silence;
-        if is_silent == std::mem::replace(&mut self.is_silent, is_silent) {
-            return;
-        }
-        let bus = &self.heard.bus;
-        if is_silent {
-            let why = format!("connected, but no message has come for {}", show_duration(silence));
-            Counters::add(&self.counters.silences, 1);
-            tracing::warn!(%bus, "{why}\nhint: do its publishers still publish? `silence` in the bus's block is how long is too long");
-            self.counters.set_trouble(Some(why));
-        } else {
-            tracing::info!(%bus, "messages come again");
-            self.counters.set_trouble(None);
-        }
     }
 
     /// Asks for one stretch of time, and says what came of it. False when the engine is gone.

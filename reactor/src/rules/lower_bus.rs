@@ -27,7 +27,6 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
     let queue = fields.size(reader, "queue");
-    let silence = fields.some_time(reader, "silence");
     let late = fields.block(reader, "catch_up");
     let listens = fields.key_span("fedmsg").is_some() || fields.key_span("amqp").is_some();
     let catch_up = late.and_then(|inner| catch_up(reader, &inner, listens));
@@ -53,7 +52,6 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
         catch_up,
-        silence,
     })
 }
 
@@ -63,7 +61,6 @@ fn beside_amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) {
         ("fedmsg", "make it another bus"),
         ("topics", "what comes is said by `bindings`"),
         ("publish", "publishing goes to `publish_exchange` of the same broker"),
-        ("silence", "it is a word of `amqp`"),
         ("queue", "how much is on its way is said by `qos: { prefetch_count: … }`"),
     ] {
         if let Some(span) = fields.key_span(name) {

@@ -60,8 +60,6 @@ pub struct BusConfig {
     pub queue_messages_max: usize,
     /// Whom to ask for what was missed.
     pub catch_up: Option<CatchUp>,
-    /// Connected, and nothing for so long: that is said. An AMQP bus has its own.
-    pub silence: Option<Duration>,
 }
 
 impl BusConfig {

@@ -142,11 +142,6 @@ pub static BUS: Block = block(
             "replay",
             "backlog",
         ]),
-        word(
-            "silence",
-            Shape::Duration,
-            "connected, and no message for so long: that is said (an AMQP bus has it in `amqp`)",
-        ),
     ],
 );
 

@@ -5,6 +5,7 @@
 //! The few frames of ZMTP 3.0 (rfc.zeromq.org/spec/23) that this takes are read here and not by libzmq, which hands over an
 //! answer only when all of it is in memory, however large.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use handler_api::Failure;
@@ -21,7 +22,7 @@ use crate::trust::canonical::parse;
 /// How much time one question is about, in seconds.
 pub const SLICE_SECONDS: i64 = 3_600;
 /// Largest frame of an answer, in bytes: a message and what the store adds.
-const FRAME_BYTES_MAX: u64 = BODY_BYTES_MAX as u64 + 1_024;
+const FRAME_BYTES_MAX: usize = BODY_BYTES_MAX + 1_024;
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// What of an error is shown, in characters.
@@ -41,6 +42,8 @@ pub struct Slices {
     address: String,
     next: Timestamp,
     to: Timestamp,
+    /// Both ends of an hour belong to it, so some come twice.
+    came: HashSet<String>,
     broken: u64,
 }
 
@@ -48,7 +51,7 @@ impl Slices {
     /// Prepares to ask.
     #[must_use]
     pub fn new(address: &str, window: Window) -> Self {
-        Self { address: address.to_owned(), next: window.from, to: window.to, broken: 0 }
+        Self { address: address.to_owned(), next: window.from, to: window.to, came: HashSet::new(), broken: 0 }
     }
 
     /// What came and was no message.
@@ -95,34 +98,40 @@ impl Slices {
             return Err(Failure::permanent(format!("tcp://{} says: {}", self.address, said.escape_debug()))
                 .hinting("its store must know the field `time`: fedmsg.replay.sqlstore does"));
         }
-        let mut messages = Vec::with_capacity(frames.len());
+        let mut messages: Vec<Kept> = Vec::with_capacity(frames.len());
         for frame in frames {
             match parse(frame).map_err(|error| error.to_string()).and_then(kept) {
                 Ok(kept) => messages.push(kept),
                 Err(_) => self.broken += 1,
             }
         }
+        messages.retain(|kept| kept.id.as_ref().is_none_or(|id| self.came.insert(id.clone())));
         messages.sort_by_key(|kept| kept.sent);
         Ok(messages)
     }
 }
 
-/// Asks one question and reads the frames of the answer.
+/// Asks one question and reads the frames of the answer. Each step waits for theirs: libzmq takes a greeting and what
+/// follows it, in one piece, for a breach of protocol.
 async fn ask(address: &str, question: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let said = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(address).await.map_err(said)?;
-    let mut hello = greeting().to_vec();
-    hello.extend_from_slice(READY);
-    // An empty frame stands between the way back and the question.
-    hello.extend_from_slice(&[MORE, 0, LONG]);
-    hello.extend_from_slice(&(question.len() as u64).to_be_bytes());
-    hello.extend_from_slice(question);
-    stream.write_all(&hello).await.map_err(said)?;
+    stream.write_all(&greeting()).await.map_err(said)?;
     let mut theirs = [0; GREETING_BYTES];
     stream.read_exact(&mut theirs).await.map_err(said)?;
     if theirs[0] != 0xff || theirs[9] != 0x7f || theirs[10] < 3 || !theirs[12..].starts_with(b"NULL\0") {
         return Err("that is no ZeroMQ socket (ZMTP 3, NULL)".into());
     }
+    stream.write_all(READY).await.map_err(said)?;
+    let (flags, ready) = frame(&mut stream).await?;
+    if flags & COMMAND == 0 || !ready.starts_with(b"\x05READY") {
+        return Err("it refuses a REQ socket".into());
+    }
+    // An empty frame stands between the way back and the question.
+    let mut message = vec![MORE, 0, LONG];
+    message.extend_from_slice(&(question.len() as u64).to_be_bytes());
+    message.extend_from_slice(question);
+    stream.write_all(&message).await.map_err(said)?;
     answer(&mut stream).await
 }
 
@@ -135,26 +144,14 @@ fn greeting() -> [u8; GREETING_BYTES] {
 
 /// All frames up to the last of the message, but the empty one before it.
 async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<Vec<u8>>, String> {
-    let said = |error: std::io::Error| format!("the answer is not whole: {error}");
     let (mut frames, mut bytes, mut is_begun) = (Vec::new(), 0_u64, false);
     loop {
-        let flags = stream.read_u8().await.map_err(said)?;
-        let size = match flags & LONG {
-            0 => u64::from(stream.read_u8().await.map_err(said)?),
-            _ => stream.read_u64().await.map_err(said)?,
-        };
-        bytes = bytes.saturating_add(size).saturating_add(1);
-        if size > FRAME_BYTES_MAX || bytes > ANSWER_BYTES_MAX || frames.len() >= MESSAGES_MAX {
-            return Err(format!(
-                "the answer is too large: at most {MESSAGES_MAX} frames of {FRAME_BYTES_MAX} bytes, and {ANSWER_BYTES_MAX} together"
-            ));
+        let (flags, frame) = frame(stream).await?;
+        bytes += frame.len() as u64 + 1;
+        if bytes > ANSWER_BYTES_MAX || frames.len() >= MESSAGES_MAX {
+            return Err(too_large());
         }
-        let mut frame = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        stream.read_exact(&mut frame).await.map_err(said)?;
         if flags & COMMAND != 0 {
-            if frame.starts_with(b"\x05ERROR") {
-                return Err("it refuses a REQ socket".into());
-            }
             continue;
         }
         if is_begun {
@@ -167,6 +164,26 @@ async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<Vec<u8>>, S
             return Ok(frames);
         }
     }
+}
+
+/// One frame: its flags and what is in it.
+async fn frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<(u8, Vec<u8>), String> {
+    let said = |error: std::io::Error| format!("the answer is not whole: {error}");
+    let flags = stream.read_u8().await.map_err(said)?;
+    let size = match flags & LONG {
+        0 => u64::from(stream.read_u8().await.map_err(said)?),
+        _ => stream.read_u64().await.map_err(said)?,
+    };
+    let size = usize::try_from(size).ok().filter(|size| *size <= FRAME_BYTES_MAX).ok_or_else(too_large)?;
+    let mut frame = vec![0; size];
+    stream.read_exact(&mut frame).await.map_err(said)?;
+    Ok((flags, frame))
+}
+
+fn too_large() -> String {
+    format!(
+        "the answer is too large: at most {MESSAGES_MAX} frames of {FRAME_BYTES_MAX} bytes, and {ANSWER_BYTES_MAX} together"
+    )
 }
 
 #[cfg(test)]

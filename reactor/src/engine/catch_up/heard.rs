@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -32,8 +31,6 @@ const NONE: i64 = i64::MIN;
 pub struct Settings {
     /// Whom to ask.
     pub catch_up: Option<CatchUp>,
-    /// Connected, and nothing for so long: that is said.
-    pub silence: Option<Duration>,
     /// Messages that the source's queue holds.
     pub queue_messages_max: usize,
     /// Whether the bus itself keeps what is sent while we are away.
@@ -115,11 +112,19 @@ pub struct AskedFor {
     pub to: Timestamp,
 }
 
+/// The command that asks for a time of a bus.
+#[must_use]
+pub fn command(bus: &str, Window { from, to }: Window) -> String {
+    let is_plain = bus.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let bus = if is_plain { bus.to_owned() } else { format!("'{}'", bus.replace('\'', "'\\''")) };
+    format!("reactor replay --bus {bus} --from {from} --to {to}")
+}
+
 impl Gap {
     /// The command that asks for it again.
     #[must_use]
     pub fn command(&self) -> String {
-        format!("reactor replay --bus {} --from {} --to {}", self.bus, self.from, self.to)
+        command(&self.bus, Window { from: self.from, to: self.to })
     }
 
     /// Says it in the log.
@@ -143,7 +148,6 @@ impl Settings {
     pub fn of(config: &BusConfig, keeps: bool, takes_all: bool, is_known: bool, now: Timestamp) -> Self {
         Self {
             catch_up: config.catch_up.clone(),
-            silence: config.silence,
             queue_messages_max: config.queue_messages_max,
             keeps,
             takes_all,
@@ -174,8 +178,8 @@ impl Heard {
     pub fn reload(&self, config: &BusConfig, takes_all: bool) {
         let before = self.settings();
         let Settings { queue_messages_max, keeps, not_before, .. } = *before;
-        let (catch_up, silence) = (config.catch_up.clone(), config.silence);
-        self.settings.store(Arc::new(Settings { catch_up, silence, queue_messages_max, keeps, takes_all, not_before }));
+        let catch_up = config.catch_up.clone();
+        self.settings.store(Arc::new(Settings { catch_up, queue_messages_max, keeps, takes_all, not_before }));
     }
 
     /// Up to when the bus was surely heard.

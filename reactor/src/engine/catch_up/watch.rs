@@ -9,7 +9,7 @@ use jiff::Timestamp;
 /// there, and the publisher must have taken our subscription.
 pub const SETTLE_SECONDS: u64 = 2;
 /// Between two catch-ups of one bus, in seconds: a hundred publishers that come back are few questions, not a hundred.
-pub const PAUSE_SECONDS: u64 = 10;
+pub const PAUSE_SECONDS: u64 = 5;
 /// So long a starting daemon waits for its first connection before it asks all the same, in seconds.
 pub const FIRST_CONNECTION_SECONDS: u64 = 5;
 /// Most connections that are remembered as lost.
@@ -185,18 +185,6 @@ impl Watch {
         self.due = None;
         self.since = to;
         self.not_before = later(now, PAUSE_SECONDS);
-    }
-
-    /// For how long nothing has come.
-    #[must_use]
-    pub fn quiet_for(&self, now: Timestamp) -> Duration {
-        Duration::try_from(now.duration_since(self.heard)).unwrap_or_default()
-    }
-
-    /// Whether any publisher is connected.
-    #[must_use]
-    pub const fn is_connected(&self) -> bool {
-        self.seen.connects > self.seen.disconnects
     }
 
     /// Up to when the bus was surely heard, if all that came up to `handed` is in the journal.

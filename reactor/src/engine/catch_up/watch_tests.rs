@@ -95,7 +95,7 @@ fn many_connections_are_few_questions() {
     watch.asked(at(4), at(4));
     watch.look(at(5), seen(60, 0));
     watch.look(at(6), seen(70, 0));
-    assert_eq!(due(&watch), Some((4, Why::Connected, 14)), "not before the pause is over");
+    assert_eq!(due(&watch), Some((4, Why::Connected, 9)), "not before the pause is over");
 }
 
 #[test]
@@ -115,7 +115,6 @@ fn silence_is_asked_about_since_the_last_message() {
     watch.look(at(10), Seen { received: 5, ..seen(1, 0) });
     watch.asked(at(12), at(12));
     watch.look(at(3_600), Seen { received: 5, ..seen(1, 0) });
-    assert_eq!(watch.quiet_for(at(3_610)), Duration::from_secs(3_600));
     watch.look(at(3_610), Seen { received: 5, silences: 1, ..seen(1, 0) });
     assert_eq!(due(&watch), Some((10, Why::Silent, 3_612)));
 }
