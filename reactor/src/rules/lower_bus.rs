@@ -30,6 +30,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let late = fields.block(reader, "catch_up");
     let listens = fields.key_span("fedmsg").is_some() || fields.key_span("amqp").is_some();
     let catch_up = late.and_then(|inner| catch_up(reader, &inner, listens));
+    let silence = fields.some_time(reader, "silence");
     let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
     if fields.key_span("amqp").is_some() {
         beside_amqp(reader, &fields);
@@ -52,6 +53,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
         catch_up,
+        silence,
     })
 }
 

@@ -60,6 +60,8 @@ pub struct BusConfig {
     pub queue_messages_max: usize,
     /// Whom to ask for what was missed.
     pub catch_up: Option<CatchUp>,
+    /// How long it may be connected and silent before that is said; `None`: as long as it likes.
+    pub silence: Option<Duration>,
 }
 
 impl BusConfig {

@@ -142,6 +142,11 @@ pub static BUS: Block = block(
             "replay",
             "backlog",
         ]),
+        word(
+            "silence",
+            Shape::Duration,
+            "connected, and no message for so long: that is said, in the log and in `status`",
+        ),
     ],
 );
 
