@@ -16,6 +16,7 @@ use crate::built_in;
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::amqp::connection::Connection;
+use crate::bus::catch_up::{self, CatchUp};
 use crate::engine::control::{Asked, ask};
 use crate::journal::place::open_read_only;
 use crate::rules::file;
@@ -79,6 +80,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         let place = format!("bus {}", bus.name);
         if let Some(amqp) = &bus.amqp {
             told.tell(&place, &runtime.block_on(reach_broker(&bus.name, amqp)));
+        }
+        if let Some(config) = &bus.catch_up {
+            told.tell(&place, &runtime.block_on(ask_server(config)));
         }
         look_at_bus(bus).iter().for_each(|finding| told.tell(&place, finding));
     }
@@ -144,6 +148,14 @@ async fn reach_broker(name: &str, bus: &AmqpBus) -> Finding {
             let hint = broken.hint.unwrap_or("the broker's log says more");
             Finding::bad(format!("{}: {}", amqp.url, broken.why), hint)
         }
+    }
+}
+
+/// Whoever keeps its messages hands them over.
+async fn ask_server(config: &CatchUp) -> Finding {
+    match catch_up::look(config).await {
+        Ok(()) => Finding::good(format!("{} hands over what was missed", config.server.place())),
+        Err(failure) => failure.into(),
     }
 }
 

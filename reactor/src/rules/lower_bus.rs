@@ -30,6 +30,11 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let late = fields.block(reader, "catch_up");
     let listens = fields.key_span("fedmsg").is_some() || fields.key_span("amqp").is_some();
     let catch_up = late.and_then(|inner| catch_up(reader, &inner, listens));
+    if let (Some(span), Some(false)) = (amqp_span, catch_up.as_ref().map(|config| config.believe_all)) {
+        let message = "nobody signs what comes from a broker, so nothing that `catch_up` asks for is believed";
+        let hint = "add `believe: all` to it; the signer is `datagrepper` then, also in the policy";
+        reader.found.push(Diagnostic::warning(fields.key_span("catch_up").unwrap_or(span), message).hint(hint));
+    }
     let silence = fields.some_time(reader, "silence");
     let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
     if fields.key_span("amqp").is_some() {

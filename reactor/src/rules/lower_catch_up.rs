@@ -91,7 +91,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::rules::file::load_str;
+    use crate::rules::file::{load_str, read_str};
 
     fn site(block: &str) -> Result<Option<CatchUp>, String> {
         let text = format!(
@@ -119,6 +119,15 @@ mod tests {
         let Server::Datagrepper { ca, token, .. } = config.server else { panic!() };
         assert_eq!(ca.as_deref(), Some(Path::new("/etc/reactor/ca.pem")));
         assert_eq!(token.as_deref(), Some(Path::new("/etc/reactor/token")));
+    }
+
+    #[test]
+    fn a_broker_whose_messages_nobody_signs_is_warned_about() {
+        let text = "version: 1\nbus: { b: { amqp: { config: f.toml }, trust: { broker: accept, unlisted: accept }, catch_up: { datagrepper: https://x/raw } } }\n";
+        let read = |text: &str| read_str("rules.yaml", text, Path::new("/site")).diagnostics.to_string();
+        assert!(read(text).contains("nobody signs what comes from a broker"), "{}", read(text));
+        let believed = text.replace("/raw }", "/raw, believe: all }");
+        assert!(!read(&believed).contains("nobody signs"), "{}", read(&believed));
     }
 
     #[test]

@@ -12,7 +12,9 @@ use reactor::bus::catch_up::kept::Kept;
 use reactor::bus::catch_up::{Asking, CatchUp, Server, Window};
 use reactor::message::RawMessage;
 use reactor::trust::Verifier;
+use reactor::trust::sign::{Outgoing, Signer};
 use reactor_tests::datagrepper::{Datagrepper, Fault};
+use reactor_tests::datagrepper_real::RealDatagrepper;
 use reactor_tests::peers::{PREFIX, PythonPeers};
 use reactor_tests::pki::{Pki, SIGNER, now};
 use reactor_tests::{Scratch, free_port};
@@ -25,8 +27,12 @@ fn window() -> Window {
 }
 
 fn asking(server: Server, believe_all: bool) -> Asking {
+    asking_for(server, believe_all, &Filter::All)
+}
+
+fn asking_for(server: Server, believe_all: bool, filter: &Filter) -> Asking {
     let config = CatchUp { server, believe_all, overlap: HOUR, at_most: HOUR };
-    Asking::new(&"b".into(), &config, &Filter::All, Arc::new(|topic| !topic.ends_with("unwanted")), window())
+    Asking::new(&"b".into(), &config, filter, Arc::new(|topic| !topic.ends_with("unwanted")), window())
 }
 
 fn datagrepper(server: &Datagrepper) -> Server {
@@ -141,6 +147,52 @@ async fn the_real_fedmsg_replay_hands_over_what_it_stored_and_the_signatures_hol
         assert_eq!((message.topic.as_str(), &message.body), (&*format!("{PREFIX}.user.new"), &sent["msg"]));
     }
     assert_eq!(came.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_datagrepper_hands_over_what_it_stored_and_the_signatures_hold_again() {
+    let scratch = Scratch::new("datagrepper");
+    let pki = Pki::new(scratch.path());
+    let signer = Signer::open(&pki.certificate(), &pki.key()).expect("the signer");
+    let mut server = RealDatagrepper::start(scratch.path());
+    let second = now().as_second();
+    let mut keep = |n: usize, topic: &str| {
+        let (id, msg) = (format!("2026-{n}"), json!({"é": n, "x": [1.5, {"b": null, "a": "\u{1f600}"}]}));
+        let of = Outgoing {
+            topic,
+            msg: &msg,
+            i: 7,
+            msg_id: &id,
+            timestamp_s: second - 200 + n as i64 / 50,
+            username: "peer",
+        };
+        server.keep(&String::from_utf8(signer.envelope(&of).expect("signed")).expect("text"));
+    };
+    (0..230).for_each(|n| keep(n, "org.example.prod.user.new"));
+    keep(300, "org.example.prod.other.new");
+    keep(301, "org.example.prod.user.unwanted");
+    let verifier = Verifier::open(pki.trust());
+    let filter = Filter::Categories(vec!["user".into()]);
+    for path in ["raw", "raw/"] {
+        let server = Server::Datagrepper { url: server.url(path), ca: None, token: None };
+        let came = all(asking_for(server, false, &filter)).await;
+        let believed = came.iter().map(|raw| verifier.verify(raw, now()).expect("believed").into_inner());
+        let ids: BTreeSet<String> = believed.map(|message| message.id).collect();
+        assert_eq!((came.len(), ids.len()), (230, 230));
+        let times: Vec<i64> = came
+            .iter()
+            .map(|raw| {
+                serde_json::from_slice::<Value>(&raw.body).expect("JSON")["timestamp"].as_i64().expect("whole seconds")
+            })
+            .collect();
+        assert!(times.is_sorted(), "{times:?}");
+    }
+    // The newer form has no signatures.
+    let newer = Server::Datagrepper { url: server.url("v2/search"), ca: None, token: None };
+    let came = all(asking_for(newer, true, &Filter::Topics(vec!["org.example.prod.other.new".into()]))).await;
+    let message = verifier.verify(&came[0], now()).expect("believed").into_inner();
+    assert_eq!((message.id.as_str(), message.signer.as_str()), ("2026-300", "datagrepper"));
+    assert_eq!((message.sent.as_second(), &message.body["é"]), (second - 194, &json!(300)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
