@@ -27,6 +27,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
         name: "test".into(),
         fedmsg: addresses,
         amqp: None,
+        webhook: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,

@@ -9,6 +9,7 @@ mod catch_up;
 mod fedmsg;
 mod fedmsg_sockets;
 mod gitolite;
+mod http;
 mod journal;
 mod journal_postgres;
 mod kill;

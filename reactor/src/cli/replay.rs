@@ -26,7 +26,7 @@ use crate::message::Message;
 use crate::rules::file;
 use crate::rules::matcher::{Rules, patterns};
 use crate::rules::site::BusConfig;
-use crate::trust::{Verified, Verifier};
+use crate::trust::Verified;
 
 /// Most messages that are shown before somebody says yes.
 pub const SHOWN_MESSAGES_MAX: usize = 10_000;
@@ -133,7 +133,7 @@ async fn find(bus: &BusConfig, rules: &Arc<Rules>, takes_all: bool, window: Wind
     let (filter, of) = (if takes_all { Filter::All } else { filter }, rules.clone());
     let wants: Wants = opening::wants(bus, Arc::new(move |topic| takes_all || of.wants(topic)));
     let mut asking = Asking::new(&bus.name, config, &filter, wants, window);
-    let verifier = Verifier::open(bus.trust.clone());
+    let verifier = bus.verifier();
     let mut found = Found { messages: Vec::new(), trouble: None };
     while found.messages.len() < SHOWN_MESSAGES_MAX {
         match asking.next().await {

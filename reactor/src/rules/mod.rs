@@ -20,6 +20,7 @@ mod lower_amqp;
 mod lower_bus;
 mod lower_catch_up;
 mod lower_handler;
+mod lower_http;
 mod lower_rule;
 mod lower_test;
 pub mod matcher;

@@ -45,7 +45,8 @@ pub fn heard(config: &BusConfig, takes_all: bool, positions: &Positions) -> Arc<
 /// Whether the bus itself keeps for us what is sent while we are away.
 fn keeps(config: &BusConfig) -> bool {
     let amqp = config.amqp.as_ref().and_then(|from| amqp::resolve(&config.name, from).ok());
-    amqp.is_some_and(|amqp| !amqp.keeps_nothing())
+    // Whoever posts to a webhook hears that nobody is there, and posts again.
+    config.webhook.is_some() || amqp.is_some_and(|amqp| !amqp.keeps_nothing())
 }
 
 /// What of a server's messages is wanted here: what is wanted live, and would have come by this bus.

@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;
 
 use super::fault::Fault;
+use super::history;
 use super::session::Session;
 use super::text::{meant, plain};
 use super::write::lower;
@@ -56,6 +57,7 @@ async fn answer_within(session: &Session, question: &Question) -> Result<Answer,
         Question::Counts => counts(session).await.map(Answer::Counts),
         Question::Settings(prefix) => settings(session, prefix).await.map(Answer::Settings),
         Question::Refused(at_most) => refused(session, *at_most).await.map(Answer::Refused),
+        Question::Messages(wanted) => history::page(session, wanted).await.map(Answer::Messages),
     }
 }
 
@@ -119,7 +121,7 @@ fn maybe(row: &Row, column: &str) -> Result<Option<String>, Fault> {
 }
 
 /// A number that we once wrote.
-fn number<T: TryFrom<i64>>(row: &Row, column: &str) -> Result<T, Fault> {
+pub(super) fn number<T: TryFrom<i64>>(row: &Row, column: &str) -> Result<T, Fault> {
     let number: i64 = get(row, column)?;
     T::try_from(number).map_err(|_| Fault::Damaged(format!("{number} can't be in the column {column}")))
 }
@@ -191,7 +193,7 @@ async fn stories(session: &Session, reactions: Vec<Numbered>, with_lines: bool) 
     Ok(reactions.into_iter().map(story).collect())
 }
 
-fn message(row: &Row) -> Result<Message, Fault> {
+pub(super) fn message(row: &Row) -> Result<Message, Fault> {
     let headers: Option<String> = get(row, "headers")?;
     Ok(Message {
         id: text(row, "id")?,

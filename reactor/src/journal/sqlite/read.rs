@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Map;
 
 use super::fault::Fault;
+use super::history;
 use super::schema::pending;
 use crate::journal::text::{end_of_prefix, read_json, read_time, state};
 use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
@@ -41,6 +42,7 @@ pub(super) fn answer(connection: &Connection, question: &Question, bytes: u64) -
         Question::Counts => counts(&tx, bytes).map(Answer::Counts),
         Question::Settings(prefix) => settings(&tx, prefix).map(Answer::Settings),
         Question::Refused(at_most) => refused(&tx, *at_most).map(Answer::Refused),
+        Question::Messages(wanted) => history::page(&tx, wanted).map(Answer::Messages),
     }
 }
 
@@ -148,7 +150,7 @@ fn messages(tx: &Connection, reaction: i64) -> Result<Vec<Message>, Fault> {
     Ok(found)
 }
 
-fn message(row: &Row<'_>) -> Result<Message, Fault> {
+pub(super) fn message(row: &Row<'_>) -> Result<Message, Fault> {
     let headers: Option<String> = row.get(5)?;
     Ok(Message {
         id: row.get(0)?,
