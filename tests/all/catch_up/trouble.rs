@@ -32,6 +32,12 @@ fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
     let told = site.status()["catch_up"].take();
     assert_eq!((&told["gaps_lacking"], &told["lacking"]["recovered"]), (&json!(1), &json!(false)));
 
+    site.server.fail([Fault::Status(404)]);
+    let (fine, text) = site.run(&["doctor"]);
+    assert!(!fine && text.contains("FAIL bus b: http") && text.contains("HTTP 404"), "{text}");
+    let (fine, text) = site.run(&["doctor"]);
+    assert!(fine && text.contains("hands over what was missed"), "{text}");
+
     // The command, first without --yes: it shows and does nothing.
     let command = told["lacking"]["command"].as_str().expect("a command").to_owned();
     assert!(status.contains(&command), "{status}");
