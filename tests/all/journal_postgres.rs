@@ -3,6 +3,7 @@
 #[path = "../../reactor/src/journal/contract.rs"]
 mod contract;
 mod daemon;
+mod nodes;
 mod proxy;
 
 use contract::Open;
@@ -26,6 +27,7 @@ fn schema(server: &Postgres, schema: &str) -> Place {
         tls: false,
         ca: None,
         schema: schema.chars().take(60).collect(),
+        node: "a".into(),
     }
 }
 
@@ -40,6 +42,7 @@ fn behind(proxy: &Proxy, schema: &str) -> Place {
         tls: false,
         ca: None,
         schema: schema.into(),
+        node: "a".into(),
     }
 }
 
@@ -73,7 +76,7 @@ fn a_second_daemon_is_told_who_has_the_schema() {
     let error = PostgresJournal::open(&other, &schema(&server, "a")).unwrap_err();
     let who = format!("process {} on ", std::process::id());
     assert!(error.why.contains(&who) && error.why.contains("has it open"), "{error}");
-    assert!(error.hint.contains("another `schema`"), "{error}");
+    assert!(error.hint.contains("another `node`") && error.hint.contains("another `schema`"), "{error}");
     let error = PostgresJournal::open(&one, &schema(&server, "b")).unwrap_err();
     assert!(error.why.contains("only one daemon may write to") && error.hint.contains("--state"), "{error}");
     PostgresJournal::open(&other, &schema(&server, "b")).unwrap();

@@ -10,10 +10,11 @@ use super::encoding::sha256_hex;
 use super::envelope::{Claim, Envelope};
 use super::gpg::Gpg;
 use super::policy::Policy;
+use super::schemas::Schemas;
 use super::webhook::{Delivery, Unfit, Webhook, WebhookConfig};
 use super::x509::{X509, verify_signature_alone};
 use super::{Refusal, TrustConfig, Verified, broker};
-use crate::message::{Form, Message, RawMessage};
+use crate::message::{Form, Message, RawMessage, Unsigned};
 
 /// The signer of messages without a signature, where the site accepts those.
 pub const UNSIGNED: &str = "unsigned";
@@ -28,6 +29,7 @@ pub struct Verifier {
     policy: Policy,
     accept_unsigned: bool,
     accept_broker: bool,
+    schemas: Option<Schemas>,
     webhook: Option<Webhook>,
 }
 
@@ -42,6 +44,7 @@ impl Verifier {
             policy: Policy::new(&config.policy, config.accept_unlisted),
             accept_unsigned: config.accept_unsigned,
             accept_broker: config.accept_broker,
+            schemas: config.schemas.as_deref().map(Schemas::open),
             webhook: None,
         }
     }
@@ -71,8 +74,10 @@ impl Verifier {
             Form::Judged(judged) => return judged.as_ref().clone(),
             Form::Envelope => self.enveloped(raw, now, self.accept_unsigned.then_some(UNSIGNED))?,
             // Whether live messages need a signature says nothing of what somebody kept.
-            Form::Kept { believed_as } => self.enveloped(raw, now, *believed_as)?,
-            Form::Amqp(form) if self.accept_broker => broker::message(raw, form).map_err(Refusal::new)?,
+            Form::Kept { believed_as } => {
+                self.fitting(self.enveloped(raw, now, *believed_as)?).map_err(Refusal::new)?
+            }
+            Form::Amqp(form) if self.accept_broker => self.of_broker(raw, form).map_err(Refusal::new)?,
             Form::Amqp(_) => {
                 return Err(Refusal::new(
                     "a broker tells nobody who sent it, and the trust block has no `broker: accept`",
@@ -82,6 +87,19 @@ impl Verifier {
         let allowed = self.policy.allows(message.topic.as_str(), &message.signer);
         allowed.map_err(|why| Refusal { reason: why, signer: Some(message.signer.clone()) })?;
         Ok(Verified(message))
+    }
+
+    /// The message that a broker brought.
+    fn of_broker(&self, raw: &RawMessage, form: &Result<Unsigned, String>) -> Result<Message, String> {
+        self.fitting(broker::message(raw, form)?)
+    }
+
+    /// The message, if its body fits its schema.
+    fn fitting(&self, message: Message) -> Result<Message, String> {
+        match &self.schemas {
+            Some(schemas) => schemas.check(&message).map(|()| message),
+            None => Ok(message),
+        }
     }
 
     /// The message of an envelope, if its signature is good; or if it has none, and `unsigned` says whose it is then.
@@ -113,11 +131,12 @@ impl Verifier {
         }
     }
 
-    /// What is wrong with the keys, the CA or its revocation list at `now`: as long as it is so, messages are refused.
+    /// What is wrong with the keys, the CA, its revocation list or the schemas at `now`: as long as it is so, messages are refused.
     #[must_use]
     pub fn problems(&self, now: Timestamp) -> Vec<String> {
         let mut problems = self.x509.as_ref().map(|x509| x509.problems(now)).unwrap_or_default();
         problems.extend(self.gpg.as_ref().map(|gpg| gpg.problems(now)).unwrap_or_default());
+        problems.extend(self.schemas.as_ref().map(Schemas::problems).unwrap_or_default());
         problems.extend(self.webhook.as_ref().map(|webhook| webhook.problems(now)).unwrap_or_default());
         problems
     }

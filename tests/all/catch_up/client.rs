@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use reactor::bus::catch_up::datagrepper::Pages;
 use reactor::bus::catch_up::filter::Filter;
 use reactor::bus::catch_up::kept::Kept;
+use reactor::bus::catch_up::replay::Slices;
 use reactor::bus::catch_up::{Asking, CatchUp, Server, Window};
 use reactor::message::RawMessage;
 use reactor::trust::Verifier;
@@ -197,10 +198,16 @@ async fn the_real_datagrepper_hands_over_what_it_stored_and_the_signatures_hold_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_zeromq_is_told() {
-    let server = Datagrepper::start();
-    let port = server.url().split([':', '/']).find_map(|part| part.parse::<u16>().ok()).expect("a port");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("its number").to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("whoever asks");
+        // As soon as it is refused, nobody reads.
+        let _ = std::io::Write::write_all(&mut stream, &b"HTTP/1.1 400 Bad Request\r\n".repeat(4));
+    });
     let window = Window { from: Timestamp::UNIX_EPOCH, to: Timestamp::UNIX_EPOCH };
-    let mut slices = reactor::bus::catch_up::replay::Slices::new(&format!("127.0.0.1:{port}"), window);
-    let failure = slices.next().await.expect_err("an HTTP server is none");
+    let failure = Slices::new(&address, window).next().await.expect_err("an HTTP server is none");
+    assert!(failure.message().contains("no ZeroMQ socket"), "{failure:?}");
     assert!(failure.hint().is_some_and(|hint| hint.contains("nc -vz 127.0.0.1")), "{failure:?}");
+    server.join().expect("no panic");
 }

@@ -1,12 +1,15 @@
 //! The daemon catches up from another reactor, and on a bus whose queue ends with its connection.
 
-use reactor_tests::amqp_peers::{self, AmqpPeers, configuration};
+use reactor_tests::amqp_peers::{AmqpPeers, configuration};
 use reactor_tests::pki::now;
 use reactor_tests::rabbitmq::{PEER, REACTOR, RabbitMq};
 use reactor_tests::{free_port, wait_until};
 use serde_json::json;
 
-use super::daemon::{SOON, Site};
+use super::daemon::{SOON, Says as _, Site};
+
+/// What the topics on the shared broker begin with that are of this test.
+const PREFIX: &str = "org.test.catch-up";
 
 #[test]
 fn another_reactor_hands_over_what_it_heard_with_its_signatures() {
@@ -16,7 +19,7 @@ fn another_reactor_hands_over_what_it_heard_with_its_signatures() {
     let text = std::fs::read_to_string(keeper.dir().join("rules.yaml")).expect("the site");
     std::fs::write(keeper.dir().join("rules.yaml"), text + &history).expect("the site");
     let _keeper = keeper.start();
-    let mut publisher = keeper.publisher();
+    let mut publisher = keeper.voice();
     keeper.meet(&mut publisher);
 
     let more = format!("catch_up: {{ datagrepper: 'http://127.0.0.1:{http}/raw' }}");
@@ -25,7 +28,7 @@ fn another_reactor_hands_over_what_it_heard_with_its_signatures() {
     let mut daemon = site.start();
     site.meet(&mut publisher);
     daemon.kill_9();
-    ["away-1", "away-2"].iter().for_each(|user| drop(publisher.publish("user.new", &json!({"user": user}))));
+    ["away-1", "away-2"].iter().for_each(|user| drop(publisher.says(user)));
     keeper.until_lines("lines", &["met", "away-1", "away-2"]);
     let _daemon = site.start();
     site.until_lines("lines", &["met", "away-1", "away-2"]);
@@ -35,30 +38,29 @@ fn another_reactor_hands_over_what_it_heard_with_its_signatures() {
 #[test]
 fn a_queue_that_ended_with_its_connection_is_made_up_for_and_what_came_by_both_ways_leads_to_one_reaction() {
     let site = Site::new("broker", "");
-    let broker = RabbitMq::start(site.dir());
-    std::fs::write(site.dir().join("fm.toml"), configuration(&broker, REACTOR, None)).expect("written");
+    let broker = RabbitMq::shared();
+    std::fs::write(site.dir().join("fm.toml"), configuration(&broker, REACTOR, None, PREFIX)).expect("written");
     let text = std::fs::read_to_string(site.dir().join("rules.yaml")).expect("the site");
     let (head, rest) = (text.find("    fedmsg:").expect("a bus"), text.find("handlers:").expect("handlers"));
     let bus =
         "    amqp: { config: fm.toml }\n    trust: { broker: accept, policy: { 'org.**': [broker, datagrepper] } }\n";
     let catch_up = format!("    catch_up: {{ datagrepper: '{}', believe: all }}\n", site.server.url());
     let text = format!("{}{bus}{catch_up}{}", &text[..head], &text[rest..]);
-    let text = text.replace("org.fedoraproject.dev.peer.", &format!("{}.", amqp_peers::PREFIX));
+    let text = text.replace("org.fedoraproject.dev.peer.", &format!("{}.", PREFIX));
     std::fs::write(site.dir().join("rules.yaml"), text).expect("the site");
 
-    let mut publisher = AmqpPeers::find().publisher(site.dir(), &broker, PEER);
+    let mut publisher = AmqpPeers::about(PREFIX).publisher(site.dir(), &broker, PEER);
     let mut say = |user: &str| {
         let id = publisher.publish("user.new", &json!({"user": user}));
-        let topic = format!("{}.user.new", amqp_peers::PREFIX);
+        let topic = format!("{}.user.new", PREFIX);
         let kept = json!({"topic": topic, "msg": {"user": user}, "msg_id": id, "i": 0, "timestamp": now().as_second()});
         site.server.keep(&kept.to_string());
     };
     let mut daemon = site.start();
-    wait_until("the queue is read", SOON, || site.status()["connects"] == 1);
+    wait_until("the queue is read", SOON, || site.run(&["status"]).1.contains("connected 1×"));
     say("live");
     site.until_lines("lines", &["live"]);
     daemon.kill_9();
-    broker.close_connections();
     say("away");
     let _daemon = site.start();
     site.until_lines("lines", &["live", "away"]);

@@ -5,26 +5,24 @@ use reactor_tests::datagrepper::Fault;
 use reactor_tests::{daemon::reactor_json, wait_until};
 use serde_json::json;
 
-use super::daemon::{SOON, Site, outgoing};
+use super::daemon::{SOON, Site, Voice, outgoing};
 
 /// A site that was read once, and stopped; `lost-1` was sent since.
-fn missed_one(name: &str, more: &str) -> Site {
+fn missed_one(name: &str, more: &str) -> (Site, Voice) {
     let site = Site::new(name, more);
-    let mut publisher = site.publisher();
+    let mut publisher = site.voice();
     let daemon = site.start();
     site.meet(&mut publisher);
     daemon.terminate();
     assert!(daemon.wait(SOON).is_some_and(|status| status.success()), "{}", site.scratch.log());
     site.lost("lost-1");
-    publisher.kill_9();
-    site
+    (site, publisher)
 }
 
 #[test]
 fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
-    let site = missed_one("gap", "catch_up: { datagrepper: URL }");
+    let (site, _publisher) = missed_one("gap", "catch_up: { datagrepper: URL }");
     site.server.fail([Fault::Status(404)]);
-    let _publisher = site.publisher();
     let _daemon = site.start();
     site.until_lines("gaps", &["b"]);
     let (_, status) = site.run(&["status"]);
@@ -60,10 +58,9 @@ fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
 
 #[test]
 fn what_nobody_signed_is_believed_only_where_the_site_says_so() {
-    let site = missed_one("unsigned", "catch_up: { datagrepper: URL }");
+    let (site, _publisher) = missed_one("unsigned", "catch_up: { datagrepper: URL }");
     let msg = json!({"user": "unsigned"});
     site.server.keep(&String::from_utf8(unsigned_envelope(&outgoing("u", &msg))).expect("text"));
-    let _publisher = site.publisher();
     let _daemon = site.start();
     site.until_lines("lines", &["met", "lost-1"]);
     site.until_lines("gaps", &["b"]);
@@ -87,8 +84,7 @@ fn what_nobody_signed_is_believed_only_where_the_site_says_so() {
 
 #[test]
 fn where_nobody_can_be_asked_the_gap_is_told_all_the_same() {
-    let site = missed_one("nobody", "");
-    let _publisher = site.publisher();
+    let (site, _publisher) = missed_one("nobody", "");
     let _daemon = site.start();
     site.until_lines("gaps", &["b"]);
     let (_, status) = site.run(&["status"]);

@@ -29,6 +29,9 @@ pub(super) fn batch(tx: &Transaction<'_>, batch: &[Entry]) -> Result<u64, Fault>
                 refused_some = true;
             }
             Entry::Setting { name, value } => set(tx, name, value.as_deref())?,
+            Entry::Post(..) | Entry::Hand(..) | Entry::Taken(_) | Entry::Free(_) => {
+                return Err(Fault::Contradiction("nobody shares this journal".to_owned()));
+            }
         }
     }
     if refused_some {
