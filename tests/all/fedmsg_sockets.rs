@@ -32,6 +32,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
         trust: TrustConfig::default(),
         publish: None,
         queue_messages_max,
+        catch_up: None,
         silence: None,
     };
     FedmsgSource::open(&config, wants, strings(prefixes)).expect("opened")

@@ -1,6 +1,7 @@
 //! Where messages come from and go to. A new bus = one file here and one line in `open`.
 
 pub mod amqp;
+pub mod catch_up;
 pub mod fedmsg;
 pub mod jsonl;
 pub mod publish;

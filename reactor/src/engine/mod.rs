@@ -5,6 +5,7 @@
 //!
 //! * [`core`]: what is decided; [`ids`], [`folded`], [`redact`] help it
 //! * [`intake`]: from a source to the engine and back (ack)
+//! * [`catch_up`]: nothing missed: positions, gaps, and what is asked for
 //! * [`runs`]: one try of one reaction
 //! * `nodes`, [`lease`], [`fence`]: where several nodes share the work
 //! * [`control`]: what people ask and decide, over the Unix socket
@@ -12,6 +13,7 @@
 //!
 //! Architecture Invariant: an act of a turn happens only after the entries of that turn are durable.
 
+pub mod catch_up;
 pub mod control;
 pub mod core;
 pub mod daemon;
@@ -35,6 +37,7 @@ use handler_api::{Change, Failure, Plan};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::catch_up::heard::Gap;
 use self::control::{Answered, Asked};
 use self::core::{Act, Applied, Core, Run, Turn};
 use self::folded::Folded;
@@ -66,6 +69,8 @@ pub enum Input {
     Batch(Batch),
     /// A source has nothing more; the text says what broke it, if anything did.
     SourceEnded(Option<String>),
+    /// Something was missed on a bus, or it was recovered.
+    Gap(Box<Gap>),
     /// A plan came back.
     Planned(Box<Run>, Result<Plan, Failure>),
     /// A change was made.
@@ -85,7 +90,7 @@ pub enum Input {
 /// What is answered after the journal holds the turn.
 #[derive(Default)]
 struct Answers {
-    durable: Vec<oneshot::Sender<()>>,
+    durable: Vec<(oneshot::Sender<u64>, u64)>,
     people: Vec<(oneshot::Sender<Answered>, Answered)>,
 }
 
@@ -123,7 +128,16 @@ impl Engine {
             let inputs = self.gather().await;
             self.turn(inputs).await;
         }
+        self.write_positions().await;
         (self.core, self.nodes.map(|nodes| nodes.lease), self.broken)
+    }
+
+    /// A clean stop: the next start begins where this one ended.
+    async fn write_positions(&mut self) {
+        let entries = self.daemon.positions(clock(), false, true);
+        if !entries.is_empty() && !self.given_up {
+            self.write(entries).await;
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -190,6 +204,8 @@ impl Engine {
         }
         self.core.start(now, self.room(), &mut turn);
         let freed = self.core.give_back(&mut turn);
+        let beside = !turn.entries.is_empty();
+        turn.entries.extend(self.daemon.positions(now, beside, false));
         self.end_turn(turn, answers).await;
         if self.nodes.is_some() && !self.given_up {
             self.shared_turn_ended(freed).await;
@@ -228,9 +244,10 @@ impl Engine {
                     self.say_refused(entry);
                 }
                 turn.entries.extend(batch.refused);
-                self.core.arrived(now, batch.arrived, seen, turn);
-                answers.durable.push(batch.durable);
+                let new = self.core.arrived(now, batch.arrived, seen, turn);
+                answers.durable.push((batch.durable, new));
             }
+            Input::Gap(gap) => self.core.gap(now, &gap, turn),
             Input::SourceEnded(broken) => self.source_ended(now, broken),
             Input::Planned(run, result) => self.core.planned(now, *run, result, turn),
             Input::Changed(id, change) => self.core.changed(now, &id, &change, turn),
@@ -256,9 +273,9 @@ impl Engine {
         if !turn.entries.is_empty() && !self.write(turn.entries).await {
             return;
         }
-        for durable in answers.durable {
+        for (durable, new) in answers.durable {
             // A source that is gone needs no ack.
-            let _ = durable.send(());
+            let _ = durable.send(new);
         }
         for act in turn.acts {
             match act {

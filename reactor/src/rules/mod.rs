@@ -18,6 +18,7 @@ pub mod file;
 mod lower;
 mod lower_amqp;
 mod lower_bus;
+mod lower_catch_up;
 mod lower_handler;
 mod lower_http;
 mod lower_rule;

@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use crate::bus::amqp::config::AmqpBus;
+use crate::bus::catch_up::CatchUp;
 use crate::http::HttpConfig;
 use crate::journal::place::Postgres;
 use crate::trust::webhook::WebhookConfig;
@@ -63,6 +64,8 @@ pub struct BusConfig {
     pub publish: Option<PublishConfig>,
     /// Most messages received and not yet journaled.
     pub queue_messages_max: usize,
+    /// Whom to ask for what was missed.
+    pub catch_up: Option<CatchUp>,
     /// How long it may be connected and silent before that is said; `None`: as long as it likes.
     pub silence: Option<Duration>,
 }

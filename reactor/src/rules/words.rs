@@ -2,9 +2,11 @@
 //! and its "did you mean" from here, `reactor schema` its JSON Schema, so the two cannot disagree.
 
 mod amqp;
+mod catch_up;
 mod http;
 
 pub use amqp::{AMQP, BINDING, EXCHANGE, QOS, QUEUE, TLS};
+pub use catch_up::{CATCH_UP, TOKEN};
 pub use http::{HISTORY, HTTP, SECRETS, WEBHOOK};
 
 /// A word and what it takes.
@@ -145,6 +147,11 @@ pub static BUS: Block = block(
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
+        word("catch_up", Shape::Block(&CATCH_UP), "whom to ask for messages that were missed").also(&[
+            "datagrepper",
+            "replay",
+            "backlog",
+        ]),
         word(
             "silence",
             Shape::Duration,
