@@ -63,18 +63,41 @@ impl Care {
         Self { watch, counters, rules, wants, heard, handed }
     }
 
-    /// The next messages of the source, or none when it is time to look after it.
+    /// The next messages of the source, which is looked after while none come; `None` when the engine is gone.
     ///
     /// # Errors
     /// As [`Source::next`].
-    pub async fn next(&mut self, source: &mut dyn Source) -> Result<Option<Vec<RawMessage>>, BusError> {
-        match tokio::time::timeout(Duration::from_millis(LOOK_MS), source.next(BATCH_MESSAGES_MAX)).await {
-            Ok(batch) => batch.map(Some),
-            Err(_) => {
-                // Nothing waits in it, so all that came is in the journal.
-                self.handed = clock();
-                self.tell_position();
-                Ok(None)
+    pub async fn next(
+        &mut self,
+        source: &mut dyn Source,
+        passing: &Passing,
+    ) -> Option<Result<Vec<RawMessage>, BusError>> {
+        // One future from the beginning to the end: a source that connects anew takes longer than we wait between two looks.
+        let mut coming = source.next(BATCH_MESSAGES_MAX);
+        loop {
+            if let Ok(batch) = tokio::time::timeout(Duration::from_millis(LOOK_MS), &mut coming).await {
+                return Some(batch);
+            }
+            // Nothing waits in it, so all that came is in the journal.
+            self.handed = clock();
+            self.tell_position();
+            let mut came = None;
+            let goes_on = {
+                let caught_up = self.catch_up(passing);
+                tokio::pin!(caught_up);
+                loop {
+                    tokio::select! {
+                        biased;
+                        goes_on = &mut caught_up => break goes_on,
+                        batch = &mut coming, if came.is_none() => came = Some(batch),
+                    }
+                }
+            };
+            if !goes_on {
+                return None;
+            }
+            if came.is_some() {
+                return came;
             }
         }
     }
@@ -246,3 +269,7 @@ impl Care {
 fn before(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
+
+#[cfg(test)]
+#[path = "catch_up_tests.rs"]
+mod tests;

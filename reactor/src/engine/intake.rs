@@ -119,14 +119,14 @@ pub async fn take_in(mut source: Box<dyn Source>, mut care: Option<Care>, passin
     let broken = loop {
         passing.gauge.room().await;
         let next = match &mut care {
-            Some(care) => care.next(&mut *source).await,
-            None => source.next(BATCH_MESSAGES_MAX).await.map(Some),
+            Some(care) => care.next(&mut *source, &passing).await,
+            None => Some(source.next(BATCH_MESSAGES_MAX).await),
         };
         let raws = match next {
-            Ok(Some(raws)) if raws.is_empty() => break None,
-            // Nothing came, but it is time to look after the source.
-            Ok(raws) => raws.unwrap_or_default(),
-            Err(error) => break Some(error.to_string()),
+            Some(Ok(raws)) if raws.is_empty() => break None,
+            Some(Ok(raws)) => raws,
+            Some(Err(error)) => break Some(error.to_string()),
+            None => return,
         };
         let n = raws.len() as u64;
         passing.gauge.in_hand.fetch_add(n, Ordering::Relaxed);

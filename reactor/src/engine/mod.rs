@@ -135,8 +135,12 @@ impl Engine {
     /// A clean stop: the next start begins where this one ended.
     async fn write_positions(&mut self) {
         let entries = self.daemon.positions(clock(), false, true);
-        if !entries.is_empty() && !self.given_up {
-            self.write(entries).await;
+        if entries.is_empty() || self.given_up {
+            return;
+        }
+        // Where it can't be written now, the next start asks for some minutes more; nobody should wait for that.
+        if let Err(error) = self.journal.write(entries).await {
+            tracing::warn!("{error}");
         }
     }
 

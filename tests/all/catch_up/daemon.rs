@@ -191,7 +191,7 @@ fn what_was_sent_while_the_daemon_was_dead_comes_once_in_order_and_before_what_i
     let _daemon = site.start();
     site.until_asked(asked + 1);
     site.say(&mut publisher, "newer");
-    wait_until("the newer one waits", SOON, || site.status()["queued"] == 1);
+    wait_until("the newer one waits", SOON, || site.status()["received"] == 1);
     assert_eq!(site.lines("lines"), ["met", "live"]);
     site.server.shut(false);
     site.until_lines("lines", &["met", "live", "away-1", "away-2", "away-3", "newer"]);
