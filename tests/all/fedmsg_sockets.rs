@@ -9,7 +9,7 @@ use reactor::bus::fedmsg::FedmsgSource;
 use reactor::bus::publish::Publisher;
 use reactor::bus::{Counters, Source, Wants};
 use reactor::message::{BODY_BYTES_MAX, RawMessage};
-use reactor::rules::site::{BusConfig, QUEUE_MESSAGES_DEFAULT};
+use reactor::rules::site::{BusConfig, Confirm, QUEUE_MESSAGES_DEFAULT};
 use reactor::trust::TrustConfig;
 use reactor_tests::{free_port, wait_until, wait_until_async};
 
@@ -31,6 +31,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
         trust: TrustConfig::default(),
         publish: None,
         queue_messages_max,
+        confirm: Confirm::No,
     };
     FedmsgSource::open(&config, wants, strings(prefixes)).expect("opened")
 }

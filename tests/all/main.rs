@@ -5,6 +5,7 @@
 mod accounts;
 mod accounts_kerberos;
 mod amqp;
+mod confirm;
 mod fedmsg;
 mod fedmsg_sockets;
 mod gitolite;

@@ -2,6 +2,8 @@
 //! is no, 2 wrong usage (clap's own). Only here: `anyhow`, printing, and the wall clock beside the engine's.
 
 pub mod check;
+mod confirmed;
+mod confirms;
 pub mod decide;
 pub mod demo;
 pub mod doctor;

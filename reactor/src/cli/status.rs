@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::confirms;
 use super::print::{ago, clean};
 use super::{Common, Format, NO, now, out};
 use crate::engine::control::{Asked, ask};
@@ -78,6 +79,7 @@ fn tell(status: &Value) -> String {
         );
     }
     status["buses"].as_array().into_iter().flatten().for_each(|bus| text.push_str(&tell_bus(bus)));
+    text.push_str(&confirms::tell(&status["confirms"]));
     if n("refused") > 0 {
         text.push_str(&format!("  {} messages refused since the start: reactor list --refused\n", n("refused")));
     }

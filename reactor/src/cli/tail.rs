@@ -12,7 +12,7 @@ use crate::bus::Source as _;
 use crate::bus::fedmsg::FedmsgSource;
 use crate::message::RawMessage;
 use crate::rules::file;
-use crate::rules::site::{BusConfig, QUEUE_MESSAGES_DEFAULT};
+use crate::rules::site::{BusConfig, Confirm, QUEUE_MESSAGES_DEFAULT};
 use crate::rules::topic::{Index, Pattern};
 use crate::trust::{TrustConfig, Verifier};
 
@@ -99,6 +99,7 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
         trust: TrustConfig::default(),
         publish: None,
         queue_messages_max: QUEUE_MESSAGES_DEFAULT,
+        confirm: Confirm::No,
     };
     Ok((config, named))
 }

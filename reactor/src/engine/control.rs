@@ -309,7 +309,7 @@ impl Engine {
             "lost_if_killed_now": queued + self.gauge.in_hand.load(Ordering::Relaxed),
             "intake_waits": self.gauge.is_full(), "buses": buses,
             "refused": parts.health.refused.load(Ordering::Relaxed),
-            "plan_sandbox": self.runner.sandbox(),
+            "plan_sandbox": self.runner.sandbox(), "confirms": self.outbox.status(),
         })
     }
 }

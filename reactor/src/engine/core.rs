@@ -59,6 +59,8 @@ pub struct Turn {
     pub entries: Vec<Entry>,
     /// To be done then.
     pub acts: Vec<Act>,
+    /// Whether there is something among the entries for the outbox to publish.
+    pub confirms: bool,
 }
 
 /// A message that trust let through, and what the rules say of it.
@@ -101,6 +103,8 @@ pub struct Core {
     /// The rules that wait for time. Empty where there is no time, as when messages come from a file.
     reconciles: Vec<(Arc<Rule>, Duration)>,
     draining: bool,
+    /// Which outcomes are published; none where messages come from a file.
+    pub(super) confirms: Confirms,
     /// The latest time that was seen; the clock may be set back behind it.
     latest: Timestamp,
     /// Reactions that failed since the start.
@@ -129,6 +133,7 @@ impl Core {
             folded: Folded::default(),
             reconciles: Vec::new(),
             draining: false,
+            confirms: Confirms::default(),
             latest: Timestamp::MIN,
             failed: 0,
         };
@@ -441,6 +446,8 @@ impl Core {
     }
 }
 
+#[path = "confirm.rs"]
+mod confirm;
 #[path = "outcomes.rs"]
 mod outcomes;
 #[path = "parts.rs"]
@@ -449,6 +456,7 @@ mod parts;
 mod people;
 #[path = "reconcile.rs"]
 mod reconcile;
+pub use confirm::{Confirmation, Confirms, OUTBOX, tells_of_outcome};
 pub use parts::Applied;
 pub use people::Decided;
 pub use reconcile::{Reconciling, every_rule_for};

@@ -11,9 +11,10 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
-use super::core::{Core, Turn};
+use super::core::{Confirms, Core, Turn};
 use super::folded::Folded;
 use super::intake::{Gauge, Judge, take_in};
+use super::outbox::Outbox;
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
 use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
 use crate::journal::handle::JournalHandle;
@@ -128,6 +129,11 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     if options.from.is_some() {
         core.without_time();
     }
+    let outbox = Outbox::open(&site, &journal);
+    if options.from.is_none() {
+        core.confirms = Confirms::of(&site);
+        outbox.start();
+    }
     let rules = Arc::new(ArcSwap::new(rules));
     let gauge = Arc::new(Gauge::default());
     let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone())?;
@@ -151,6 +157,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
         given_up: false,
         stop_runs: watch::channel(false).0,
         refused: Folded::default(),
+        outbox: outbox.clone(),
         daemon: parts,
     };
     engine.end_turn(turn, super::Answers::default()).await;
@@ -159,6 +166,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let (runner, from) = (engine.runner.clone(), engine.daemon.from.clone());
     let (core, broken) = engine.run().await;
     runner.close().await;
+    outbox.close().await;
     watchers.into_iter().chain([sweeper, socket]).for_each(|task| task.abort());
     if let Some(broken) = broken {
         anyhow::bail!(broken);
@@ -384,6 +392,9 @@ impl Engine {
         self.core.reload(rules.clone(), handlers, site.journal.history_all);
         if self.ends_with_sources {
             self.core.without_time();
+        } else {
+            self.core.confirms = Confirms::of(&site);
+            self.outbox.reload(&site);
         }
         self.daemon.rules.store(rules.clone());
         self.daemon.reload_buses(&site, &rules);

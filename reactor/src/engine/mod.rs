@@ -4,6 +4,7 @@
 //! then act on it: acknowledge, start handlers, answer people. Group commit falls out of that by itself.
 //!
 //! * [`core`]: what is decided; [`ids`], [`folded`], [`redact`] help it
+//! * [`outbox`]: publishes what became of messages, for whoever wants it confirmed
 //! * [`intake`]: from a source to the engine and back (ack)
 //! * [`runs`]: one try of one reaction
 //! * [`control`]: what people ask and decide, over the Unix socket
@@ -17,6 +18,7 @@ pub mod daemon;
 pub mod folded;
 pub mod ids;
 pub mod intake;
+pub mod outbox;
 pub mod redact;
 pub mod runs;
 
@@ -34,6 +36,7 @@ use self::control::{Answered, Asked};
 use self::core::{Act, Applied, Core, Run, Turn};
 use self::folded::Folded;
 use self::intake::{Batch, Gauge};
+use self::outbox::Outbox;
 use crate::journal::handle::JournalHandle;
 use crate::journal::{Entry, JournalError};
 use crate::runner::Runner;
@@ -100,6 +103,7 @@ pub struct Engine {
     /// True: running handlers are ended, as after their timeout.
     stop_runs: watch::Sender<bool>,
     refused: Folded,
+    outbox: Outbox,
     daemon: daemon::Parts,
 }
 
@@ -223,6 +227,9 @@ impl Engine {
         for durable in answers.durable {
             // A source that is gone needs no ack.
             let _ = durable.send(());
+        }
+        if turn.confirms {
+            self.outbox.wake();
         }
         for act in turn.acts {
             match act {

@@ -152,7 +152,7 @@ pub enum Entry {
         /// When.
         at: Timestamp,
         /// One of the pipeline's words: `received`, `joined`, `started`, `planned`, `note`, `held`, `approved`, `applying`,
-        /// `later`, `done`, `retry`, `failed`, `dropped`, `recovered`.
+        /// `later`, `done`, `retry`, `failed`, `dropped`, `recovered`, `confirmed`.
         what: String,
         /// The rest, for people.
         detail: String,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
 use super::lower_amqp;
+use super::lower_confirm;
 use super::node::{Key, Node, Value};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
@@ -47,6 +48,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         trust: trust.unwrap_or_default(),
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
+        confirm: lower_confirm::confirm(reader, &fields).unwrap_or_default(),
     })
 }
 
@@ -138,7 +140,8 @@ fn publish(reader: &mut Reader<'_>, fields: &Fields<'_>) -> PublishConfig {
             reader.error(span, message, format!("add `{missing}: FILE`, or leave both out to publish unsigned"));
         }
     }
-    PublishConfig { bind, connect, cert, key }
+    let prefix = lower_confirm::prefix(reader, fields);
+    PublishConfig { bind, connect, cert, key, prefix }
 }
 
 /// A trust block.

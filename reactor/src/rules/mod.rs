@@ -18,6 +18,7 @@ pub mod file;
 mod lower;
 mod lower_amqp;
 mod lower_bus;
+pub(crate) mod lower_confirm;
 mod lower_handler;
 mod lower_rule;
 mod lower_test;

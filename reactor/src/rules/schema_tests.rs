@@ -91,7 +91,7 @@ fn full(of: &Shape, extra: Option<&str>) -> Value {
         Shape::TextList => json!(["text"]),
         Shape::Duration => json!("30s"),
         Shape::Count(least, _) => json!(least),
-        Shape::Bool => json!(true),
+        Shape::Bool | Shape::Confirm => json!(true),
         Shape::OneOf(words) => json!(words[0]),
         Shape::JsonMap => json!({"any": [1]}),
         Shape::Block(block) => full_block(block, extra),

@@ -57,6 +57,8 @@ pub struct BusConfig {
     pub publish: Option<PublishConfig>,
     /// Most messages received and not yet journaled.
     pub queue_messages_max: usize,
+    /// Whether what became of its messages is published, where a rule does not say (`confirm`).
+    pub confirm: Confirm,
 }
 
 impl BusConfig {
@@ -69,7 +71,7 @@ impl BusConfig {
 }
 
 /// How to publish on a fedmsg bus.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishConfig {
     /// `tcp://*:PORT` to bind a PUB socket, as fedmsg services do…
     pub bind: Option<String>,
@@ -79,6 +81,20 @@ pub struct PublishConfig {
     pub cert: Option<PathBuf>,
     /// Its private key (PEM, PKCS#1 or PKCS#8).
     pub key: Option<PathBuf>,
+    /// Put before the topics of what reactor says itself, with a dot.
+    pub prefix: Option<String>,
+}
+
+/// Whether what became of a message is published (`confirm`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Confirm {
+    /// It is not.
+    #[default]
+    No,
+    /// On the bus that the message came from.
+    There,
+    /// On the bus of this name.
+    On(String),
 }
 
 /// What is kept, and for how long.
@@ -206,6 +222,8 @@ pub struct Rule {
     pub guard: GuardLimits,
     /// Plan only, or plan and apply.
     pub mode: Mode,
+    /// Whether its outcomes are published; `None`: as the bus of the message says.
+    pub confirm: Option<Confirm>,
     /// Where it stands.
     pub place: Place,
 }

@@ -57,6 +57,8 @@ pub enum Shape {
     OrBlock(&'static Shape, &'static Block),
     /// A program or a built-in handler, told apart by its word `use`.
     Handler,
+    /// `true`, `false`, or the name of a bus.
+    Confirm,
 }
 
 /// The words of one map.
@@ -135,6 +137,7 @@ pub static BUS: Block = block(
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
+        word("confirm", Shape::Confirm, "publish what became of its messages: true, or the bus to publish it on"),
     ],
 );
 
@@ -186,6 +189,8 @@ pub static PUBLISH: Block = Block {
             word("connect", Shape::Text, "the address of a relay's inbound socket"),
             word("cert", Shape::Text, "the file of the certificate to sign with (PEM)").also(&["certificate"]),
             word("key", Shape::Text, "the file of its private key (PEM)"),
+            word("prefix", Shape::Text, "put before the topics of what reactor says itself, as org.example.prod")
+                .also(&["topic_prefix"]),
         ],
     )
 };
@@ -365,6 +370,8 @@ pub static RULE: Block = Block {
             word("guard", Shape::Block(&GUARD), "what a plan may do without a person").also(&["limits", "limit"]),
             word("mode", Shape::OneOf(&["plan", "apply"]), "plan: watch it for a week; apply: make it so")
                 .also(&["dry_run", "dry-run"]),
+            word("confirm", Shape::Confirm, "publish what became of the message, on its bus (true) or on this one")
+                .also(&["ack", "acknowledge", "reply"]),
         ],
     )
 };
@@ -485,6 +492,7 @@ impl Shape {
             Self::List(_) => "a list".into(),
             Self::OrBlock(shape, block) => format!("{}, or a map of {}", shape.takes(), block.list()),
             Self::Handler => "a map that begins with `exec: PROGRAM` or `use: NAME`".into(),
+            Self::Confirm => "true, false, or the name of a bus".into(),
         }
     }
 }
