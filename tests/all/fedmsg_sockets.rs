@@ -32,6 +32,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
         publish: None,
         queue_messages_max,
         confirm: Confirm::No,
+        silence: None,
     };
     FedmsgSource::open(&config, wants, strings(prefixes)).expect("opened")
 }

@@ -45,9 +45,6 @@ pub struct AmqpSource {
     backoff: Backoff,
     /// The highest token that was handed out: what is not above it belongs to an older connection.
     token_max: u64,
-    /// When the last delivery came, or reading began.
-    heard: Instant,
-    is_silent: bool,
     said: Option<(Instant, String)>,
 }
 
@@ -78,15 +75,13 @@ impl AmqpSource {
             link: None,
             backoff: Backoff::default(),
             token_max: 0,
-            heard: Instant::now(),
-            is_silent: false,
             said: None,
         })
     }
 
     async fn batch(&mut self, at_most: usize) -> Vec<RawMessage> {
         loop {
-            if self.link.is_none() {
+            let Some(link) = &mut self.link else {
                 tokio::time::sleep(self.backoff.wait()).await;
                 // The files are read again: a renewed password or certificate needs no restart.
                 let opened = match self.from.resolve() {
@@ -98,8 +93,8 @@ impl AmqpSource {
                     Err(broken) => self.trouble(&format!("no connection to the broker: {broken}")),
                 }
                 continue;
-            }
-            let news = self.news().await;
+            };
+            let news = link.consumer.next().await;
             let batch = self.take(news, at_most);
             if !batch.is_empty() {
                 return batch;
@@ -107,38 +102,9 @@ impl AmqpSource {
         }
     }
 
-    fn silent(&self) -> String {
-        format!("connected, but no message has come for {}", handler_api::units::show_duration(self.from.silence))
-    }
-
     fn begin(&mut self, consumer: Consumer) {
         let (acks, since) = (Acks::default(), Instant::now());
         self.link = Some(Link { consumer, acks, token_base: self.token_max, since });
-    }
-
-    /// The next news; while it is waited for, the silence is looked at.
-    async fn news(&mut self) -> News {
-        let due = self.heard + self.from.silence;
-        let Some(link) = &mut self.link else { return News::Broken("not connected".to_owned().into()) };
-        if self.is_silent {
-            return link.consumer.next().await;
-        }
-        if let Ok(news) = tokio::time::timeout_at(due, link.consumer.next()).await {
-            return news;
-        }
-        self.say_silent();
-        match &mut self.link {
-            Some(link) => link.consumer.next().await,
-            None => News::Broken("not connected".to_owned().into()),
-        }
-    }
-
-    fn say_silent(&mut self) {
-        self.is_silent = true;
-        Counters::add(&self.counters.silences, 1);
-        let why = self.silent();
-        tracing::warn!(bus = %self.bus, "{why}\nhint: do the bindings still fit what is published? `silence` in the bus's block is how long is too long");
-        self.counters.set_trouble(Some(why));
     }
 
     /// Takes news in, and what else is there already; what of it is wanted.
@@ -164,18 +130,13 @@ impl AmqpSource {
     fn consuming(&mut self) {
         Counters::add(&self.counters.connects, 1);
         self.said = None;
-        self.counters.set_trouble(self.is_silent.then(|| self.silent()));
+        self.counters.set_trouble(None);
         tracing::info!(bus = %self.bus, "connected to the broker, its queues are read");
     }
 
     /// A delivery, if anyone wants it.
     fn delivered(&mut self, delivery: Delivery) -> Option<RawMessage> {
         let link = self.link.as_mut()?;
-        self.heard = Instant::now();
-        if std::mem::take(&mut self.is_silent) {
-            self.counters.set_trouble(None);
-            tracing::info!(bus = %self.bus, "messages come again");
-        }
         Counters::add(&self.counters.received, 1);
         let topic = String::from_utf8_lossy(&delivery.routing_key).into_owned();
         if !(self.wants)(&topic) {

@@ -5,12 +5,14 @@ pub mod fedmsg;
 pub mod jsonl;
 pub mod publish;
 mod queue;
+pub mod silence;
 pub mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::message::RawMessage;
 
@@ -60,6 +62,10 @@ pub struct Counters {
     pub disconnects: AtomicU64,
     /// How often it was connected and nothing came for longer than the site's `silence`.
     pub silences: AtomicU64,
+    /// How long it has been connected and silent now, in seconds; 0 where that is not too long.
+    pub silent_s: AtomicU64,
+    /// How long is too long, in milliseconds; 0 = nothing is.
+    silence_limit_ms: AtomicU64,
     trouble: Mutex<Option<String>>,
 }
 
@@ -67,6 +73,32 @@ impl Counters {
     /// Adds to one of them.
     pub fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Whether any connection stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connects.load(Ordering::Relaxed) > self.disconnects.load(Ordering::Relaxed)
+    }
+
+    /// How long a connected bus may be silent; zero: as long as it likes.
+    #[must_use]
+    pub fn silence_limit(&self) -> Duration {
+        Duration::from_millis(self.silence_limit_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets it, as the site says (`silence`).
+    pub fn set_silence_limit(&self, limit: Option<Duration>) {
+        let ms = limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        self.silence_limit_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// That it is connected and silent for too long, in one line.
+    #[must_use]
+    pub fn silent(&self) -> Option<String> {
+        let silent = Duration::from_secs(self.silent_s.load(Ordering::Relaxed));
+        let say = || format!("connected, but no message has come for {}", handler_api::units::show_duration(silent));
+        (!silent.is_zero()).then(say)
     }
 
     /// What keeps the bus from being read now, in one line.

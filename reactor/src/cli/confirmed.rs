@@ -178,7 +178,7 @@ fn source(config: &BusConfig) -> anyhow::Result<(Box<dyn Source>, u64)> {
         amqp.queues = BTreeMap::from([(name, queue)]);
         let routing_keys = vec!["#.reactor.reaction.*".to_owned()];
         amqp.bindings = vec![Binding { exchange: amqp.publish_exchange.clone(), queue: None, routing_keys }];
-        let own = AmqpBus { settings: Settings::Words(Box::new(amqp)), password: None, silence: bus.silence };
+        let own = AmqpBus { settings: Settings::Words(Box::new(amqp)), password: None };
         return Ok((Box::new(AmqpSource::open(&config.name, &own, wants)?), 1));
     }
     let source = FedmsgSource::open(config, wants, vec![String::new()])?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use handler_api::{Failure, Finding};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::print::clean;
 use super::{Common, Format, NO, out};
@@ -71,6 +71,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let state = common.state_dir();
     let asked = runtime.block_on(ask(&state, &Asked::Status));
     told.tell("journal", &journal(&state, asked.is_ok()));
+    let status = asked.ok().and_then(|answered| answered.status).unwrap_or_default();
+    for (place, finding) in told_by_daemon(&status) {
+        told.tell(&place, &finding);
+    }
     for bus in site.buses.values() {
         let place = format!("bus {}", bus.name);
         if let Some(amqp) = &bus.amqp {
@@ -100,6 +104,17 @@ fn journal(state: &Path, answers: bool) -> Finding {
             "name the daemon's state directory: --state /var/lib/reactor, and run this as the daemon's user",
         ),
     }
+}
+
+/// What a running daemon says of its buses: what keeps one from being read, a silence that is too long.
+fn told_by_daemon(status: &Value) -> Vec<(String, Finding)> {
+    let mut found = Vec::new();
+    for bus in status["buses"].as_array().into_iter().flatten() {
+        let place = format!("bus {} of the daemon", bus["name"].as_str().unwrap_or_default());
+        let problems = bus["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        found.extend(problems.map(|why| (place.clone(), Finding::bad(why, "the daemon's log: journalctl -u reactor"))));
+    }
+    found
 }
 
 /// Its addresses accept connections, and what it believes in can be read. Whether messages come is told by `reactor tail`.
@@ -180,6 +195,16 @@ async fn look_at_handler(runner: &Runner, handler: &HandlerConfig) -> Vec<Findin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_daemon_has_against_a_bus_is_told() {
+        let silent = "connected, but no message has come for 2h";
+        let status = json!({"buses": [{"name": "good", "problems": []}, {"name": "ours", "problems": [silent]}]});
+        let found = told_by_daemon(&status);
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].1.good && found[0].1.what == silent && found[0].0.contains("ours"), "{found:?}");
+        assert!(told_by_daemon(&Value::Null).is_empty(), "no daemon, nothing to say");
+    }
 
     #[test]
     fn an_address_where_nobody_listens_is_found_and_one_that_listens_is_good() {

@@ -120,6 +120,9 @@ fn tell_bus(bus: &Value) -> String {
         n("connects"),
         n("disconnects")
     ));
+    if n("silences") > 0 {
+        text.push_str(&format!(", silent for too long {}×", n("silences")));
+    }
     if n("malformed") > 0 {
         text.push_str(&format!(", {} malformed", n("malformed")));
     }

@@ -320,7 +320,8 @@ fn bus_status(name: &str, counters: &crate::bus::Counters, problems: &[String]) 
         "name": name, "received": of(&counters.received), "unwanted": of(&counters.unwanted),
         "malformed": of(&counters.malformed), "queued": of(&counters.queued), "stalls": of(&counters.stalls),
         "stalled_ms": of(&counters.stalled_ms), "connects": of(&counters.connects),
-        "disconnects": of(&counters.disconnects), "silences": of(&counters.silences), "problems": problems,
+        "disconnects": of(&counters.disconnects), "silences": of(&counters.silences),
+        "silent_s": of(&counters.silent_s), "problems": problems,
     })
 }
 

@@ -16,7 +16,7 @@ use super::folded::Folded;
 use super::intake::{Gauge, Judge, take_in};
 use super::outbox::Outbox;
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
-use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl};
+use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl, silence};
 use crate::journal::handle::JournalHandle;
 use crate::journal::place;
 use crate::journal::{Answer, Question};
@@ -268,7 +268,10 @@ fn open_bus(
     for problem in verifier.load().problems(clock()) {
         tracing::warn!(bus = %config.name, "{problem}");
     }
-    let bus = OpenBus { config, verifier, counters: source.counters(), takes_all, resubscribe };
+    let counters = source.counters();
+    counters.set_silence_limit(config.silence);
+    tokio::spawn(silence::watch(config.name.clone(), counters.clone()));
+    let bus = OpenBus { config, verifier, counters, takes_all, resubscribe };
     Ok((bus, source))
 }
 
@@ -420,6 +423,7 @@ impl Parts {
                 tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
             }
             bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
+            bus.counters.set_silence_limit(config.silence);
             bus.takes_all.store(site.journal.history_all, Ordering::Relaxed);
             (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
         }
@@ -445,6 +449,7 @@ impl OpenBus {
     }
 
     pub(super) fn problems(&self, now: Timestamp) -> Vec<String> {
-        self.verifier.load().problems(now).into_iter().chain(self.counters.trouble()).collect()
+        let of_bus = self.counters.trouble().into_iter().chain(self.counters.silent());
+        self.verifier.load().problems(now).into_iter().chain(of_bus).collect()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Map;
 use super::diagnostics::shown;
 use super::lower::{Fields, Reader};
 use super::words::{EXCHANGE, QUEUE};
-use crate::bus::amqp::config::{Amqp, AmqpBus, Binding, Exchange, FILE_WHAT, Queue, SILENCE_DEFAULT, Settings, Tls};
+use crate::bus::amqp::config::{Amqp, AmqpBus, Binding, Exchange, FILE_WHAT, Queue, Settings, Tls};
 use crate::bus::amqp::url::Url;
 
 /// Words that stand in the file of fedora-messaging where `config` names one.
@@ -28,7 +28,6 @@ const IN_THE_FILE: [&str; 10] = [
 pub(super) fn amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AmqpBus> {
     let file = fields.path(reader, "config", FILE_WHAT);
     let password = fields.block(reader, "password").and_then(|fields| fields.path(reader, "file", "the password"));
-    let silence = fields.some_time(reader, "silence").unwrap_or(SILENCE_DEFAULT);
     let words = words(reader, fields);
     let settings = match file {
         Some(file) => {
@@ -45,7 +44,7 @@ pub(super) fn amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AmqpB
         }
         None => Settings::Words(Box::new(words?)),
     };
-    Some(AmqpBus { settings, password, silence })
+    Some(AmqpBus { settings, password })
 }
 
 fn words(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Amqp> {

@@ -27,6 +27,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
     let queue = fields.size(reader, "queue");
+    let silence = fields.some_time(reader, "silence");
     let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
     if fields.key_span("amqp").is_some() {
         beside_amqp(reader, &fields);
@@ -49,6 +50,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
         confirm: lower_confirm::confirm(reader, &fields).unwrap_or_default(),
+        silence,
     })
 }
 

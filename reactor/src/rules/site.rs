@@ -59,6 +59,8 @@ pub struct BusConfig {
     pub queue_messages_max: usize,
     /// Whether what became of its messages is published, where a rule does not say (`confirm`).
     pub confirm: Confirm,
+    /// How long it may be connected and silent before that is said; `None`: as long as it likes.
+    pub silence: Option<Duration>,
 }
 
 impl BusConfig {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reactor::bus::Source as _;
 use reactor::bus::amqp::AmqpSource;
-use reactor::bus::amqp::config::{AmqpBus, SILENCE_DEFAULT, Settings, of_toml};
+use reactor::bus::amqp::config::{AmqpBus, Settings, of_toml};
 use reactor::bus::amqp::publish::AmqpPublisher;
 use reactor::message::{Form, RawMessage};
 use reactor_tests::amqp_peers::{AmqpPeers, PREFIX, configuration};
@@ -22,7 +22,7 @@ const QUEUE: &str = "reactor";
 fn source(scratch: &Scratch, broker: &RabbitMq, user: &str) -> AmqpSource {
     let file = scratch.path().join(format!("{user}.toml"));
     std::fs::write(&file, configuration(broker, user, Some(QUEUE))).expect("written");
-    let bus = AmqpBus { settings: Settings::File(file), password: None, silence: SILENCE_DEFAULT };
+    let bus = AmqpBus { settings: Settings::File(file), password: None };
     AmqpSource::open(&"fedora".into(), &bus, Arc::new(|topic| !topic.ends_with("unwanted"))).expect("opened")
 }
 

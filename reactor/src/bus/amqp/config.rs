@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -18,8 +17,6 @@ use super::url::Url;
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Messages that a broker sends before it waits for acknowledgements, where the site does not say.
 pub const PREFETCH_MESSAGES_DEFAULT: u16 = 200;
-/// Connected, and without a message for so long: that is said, where the site does not say another time.
-pub const SILENCE_DEFAULT: Duration = Duration::from_secs(3_600);
 /// What the file of fedora-messaging is called where a site names it.
 pub const FILE_WHAT: &str = "the configuration of fedora-messaging";
 /// The exchange of fedora-messaging.
@@ -34,8 +31,6 @@ pub struct AmqpBus {
     pub settings: Settings,
     /// The file that the password is in; else it is in the URL.
     pub password: Option<PathBuf>,
-    /// How long a connected bus may be silent before that is said.
-    pub silence: Duration,
 }
 
 /// Where the settings of an AMQP bus stand.

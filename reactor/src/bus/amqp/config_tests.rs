@@ -98,7 +98,7 @@ fn a_password_comes_from_its_file() {
     let (file, password) = (directory.path().join("config.toml"), directory.path().join("password"));
     std::fs::write(&file, "amqp_url = \"amqp://reactor@h\"").expect("written");
     std::fs::write(&password, "hidden\n").expect("written");
-    let mut bus = AmqpBus { settings: Settings::File(file), password: Some(password), silence: SILENCE_DEFAULT };
+    let mut bus = AmqpBus { settings: Settings::File(file), password: Some(password) };
     let url = bus.resolve().expect("read").url;
     assert_eq!((url.user.as_str(), url.password.as_str()), ("reactor", "hidden"));
     bus.password = Some(directory.path().join("none"));

@@ -1,4 +1,4 @@
-//! The words of `bus.NAME.amqp`: those of fedora-messaging's `config.toml`, and `config`, `password`, `silence`.
+//! The words of `bus.NAME.amqp`: those of fedora-messaging's `config.toml`, and `config`, `password`.
 
 use super::{Block, PASSWORD, Shape, block, must, word};
 
@@ -8,7 +8,7 @@ pub static AMQP: Block = Block {
     ..block(
         "`amqp`",
         &[
-            word("config", Shape::Text, "a file of fedora-messaging, as /etc/fedora-messaging/config.toml; then no other word but `password` and `silence`")
+            word("config", Shape::Text, "a file of fedora-messaging, as /etc/fedora-messaging/config.toml; then no other word but `password`")
                 .also(&["file"]),
             word("amqp_url", Shape::Text, "the broker, as amqps://USER@HOST/VHOST").also(&["url", "broker"]),
             word("password", Shape::Block(&PASSWORD), "the password, where one logs in with one"),
@@ -26,7 +26,6 @@ pub static AMQP: Block = Block {
             word("publish_exchange", Shape::Text, "where to publish (default amq.topic)"),
             word("publish_priority", Shape::Count(0, 255), "the priority of what is published"),
             word("client_properties", Shape::Named(&Shape::Text), "what the broker's operator sees of us: app, app_url, app_contacts_email"),
-            word("silence", Shape::Duration, "connected, and no message for so long: that is said (default 1h)"),
         ],
     )
 };
