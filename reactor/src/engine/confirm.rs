@@ -9,13 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Core, Live, Turn};
-use crate::journal::{Entry, ReactionId};
+use crate::journal::{Entry, OUTBOX, ReactionId};
 use crate::message::Message;
 use crate::rules::lower_confirm::can_confirm;
 use crate::rules::site::{Confirm, Rule, Site};
 
-/// The settings that hold what is to be published begin with this.
-pub const OUTBOX: &str = "confirm/";
 /// What is published of a reason, in bytes; the journal has the whole.
 pub const REASON_BYTES_MAX: usize = 1_000;
 /// Reactor's topic for an outcome; after it comes the state's word. In front stands the prefix of the bus.

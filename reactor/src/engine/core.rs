@@ -456,7 +456,7 @@ mod parts;
 mod people;
 #[path = "reconcile.rs"]
 mod reconcile;
-pub use confirm::{Confirmation, Confirms, OUTBOX, tells_of_outcome};
+pub use confirm::{Confirmation, Confirms, tells_of_outcome};
 pub use parts::Applied;
 pub use people::Decided;
 pub use reconcile::{Reconciling, every_rule_for};

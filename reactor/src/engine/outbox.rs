@@ -1,6 +1,6 @@
 //! The outbox: publishes what became of messages (`confirm`), at least once, whatever is killed when.
 //!
-//! What is to be published is a setting in the journal, written in the transaction of the outcome ([`super::core::OUTBOX`]). A
+//! What is to be published is a setting in the journal, written in the transaction of the outcome ([`OUTBOX`]). A
 //! task of its own publishes it and then takes it out again, in one transaction with a line in the reaction's story. Killed
 //! in between, it publishes the same message again, with the same id.
 //!
@@ -19,13 +19,13 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::clock;
-use super::core::{Confirmation, OUTBOX};
+use super::core::Confirmation;
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::amqp::publish::AmqpPublisher;
 use crate::bus::publish::Publisher;
 use crate::journal::handle::JournalHandle;
-use crate::journal::{Answer, Entry, JournalError, Question};
+use crate::journal::{Answer, Entry, JournalError, OUTBOX, Question};
 use crate::rules::lower_confirm::can_confirm;
 use crate::rules::site::{BusConfig, Confirm, PublishConfig, Site};
 use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};

@@ -3,8 +3,14 @@
 //!
 //! A test gets a fresh place: a function that opens the journal there, and opens it again once it was dropped.
 
+#[path = "contract/copies.rs"]
+mod copies;
 #[path = "contract/parts.rs"]
 pub(crate) mod parts;
+
+pub(crate) use self::copies::{
+    a_copy_that_was_cut_off_goes_on_and_one_beside_other_things_is_refused, all_of_it_can_be_copied_in_and_out_again,
+};
 
 use std::collections::HashSet;
 
@@ -48,6 +54,8 @@ macro_rules! sentences {
             over_the_limit_the_oldest_final_ones_go_first
             texts_keep_every_character
             numbers_are_counted
+            all_of_it_can_be_copied_in_and_out_again
+            a_copy_that_was_cut_off_goes_on_and_one_beside_other_things_is_refused
         }
     };
 }

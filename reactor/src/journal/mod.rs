@@ -10,13 +10,16 @@
 //!
 //! * [`sqlite`]: the journal of one node, a file
 //! * [`postgres`]: the journal on a server
-//! * [`place`]: which of the two, and where
+//! * [`place`]: which of the two, and where; [`moving`]: when that changes
+//! * [`copy`]: from one journal into another
 //! * [`handle`]: what the engine holds: a journal on a thread of its own, group commit
 //! * `contract`: what every journal must do, as tests
 
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod copy;
 pub mod handle;
+pub mod moving;
 pub mod place;
 pub mod postgres;
 pub mod sqlite;
@@ -177,8 +180,12 @@ pub enum Entry {
         /// Its value.
         value: Option<String>,
     },
+    /// A row of another journal, as it is there. It must not be in this one; only a message may be, and is not changed then.
+    Copied(Box<copy::Row>),
 }
 
+/// The settings that hold what is to be published still (`confirm`) begin with this.
+pub const OUTBOX: &str = "confirm/";
 /// Refused messages that are kept for a look.
 pub const REFUSED_KEPT_MAX: u64 = 1_000;
 /// What is kept of a refused message's body, in bytes.
@@ -309,6 +316,8 @@ pub enum Question {
     Settings(String),
     /// The newest refused messages, at most this many: `(at, bus, topic, reason, body)`.
     Refused(usize),
+    /// Some of all rows of a kind.
+    Page(copy::Page),
 }
 
 /// The answer to a [`Question`].
@@ -324,6 +333,8 @@ pub enum Answer {
     Settings(Vec<(String, String)>),
     /// To `Refused`.
     Refused(Vec<RefusedRow>),
+    /// To `Page`: each with its number, in order.
+    Page(Vec<(u64, copy::Row)>),
 }
 
 /// A refused message, kept for a look.

@@ -12,8 +12,10 @@
 //! * `writer`: who may write
 //! * `write`, `read`, `sweep`: entries into statements, tables into answers, forgetting
 //! * `text`: texts that PostgreSQL can't hold
+//! * `copy`: rows as they are, from one journal into another
 //! * `fault`: errors and what to do about them
 
+mod copy;
 mod fault;
 mod read;
 mod schema;

@@ -7,8 +7,10 @@
 //! * `place`: the directory, the lock, the files
 //! * `schema`: tables, versions, settings of a connection
 //! * `write`, `read`, `sweep`: entries into tables, tables into answers, forgetting
+//! * `copy`: rows as they are, from one journal into another
 //! * `fault`: errors and what to do about them
 
+mod copy;
 mod fault;
 mod place;
 mod read;
@@ -47,6 +49,20 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
+    /// The file in the state directory.
+    pub const FILE: &str = place::FILE;
+
+    /// Whether there is one in `directory`.
+    #[must_use]
+    pub fn is_there(directory: &Path) -> bool {
+        std::fs::metadata(directory.join(place::FILE)).is_ok_and(|data| data.len() > 0)
+    }
+
+    /// Gives the file another name, which is returned, once nobody has it open.
+    pub(super) fn put_away(directory: &Path, name: &str) -> std::io::Result<String> {
+        place::put_away(directory, name)
+    }
+
     /// Opens the journal in `directory` for the daemon. Makes both if need be, for their owner's eyes only.
     ///
     /// # Errors

@@ -138,7 +138,11 @@ pub static BUS: Block = block(
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
         word("confirm", Shape::Confirm, "publish what became of its messages: true, or the bus to publish it on"),
-        word("silence", Shape::Duration, "connected, and no message for so long: that is said, in the log and in `status`"),
+        word(
+            "silence",
+            Shape::Duration,
+            "connected, and no message for so long: that is said, in the log and in `status`",
+        ),
     ],
 );
 

@@ -7,6 +7,7 @@ use serde_json::Map;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;
 
+use super::copy;
 use super::fault::Fault;
 use super::session::Session;
 use super::text::{meant, plain};
@@ -26,6 +27,7 @@ macro_rules! reaction_where {
         )
     };
 }
+pub(super) use reaction_where;
 
 /// Which of these message ids are stored.
 pub(super) async fn seen(session: &Session, ids: &[&str]) -> Result<HashSet<String>, Fault> {
@@ -56,6 +58,7 @@ async fn answer_within(session: &Session, question: &Question) -> Result<Answer,
         Question::Counts => counts(session).await.map(Answer::Counts),
         Question::Settings(prefix) => settings(session, prefix).await.map(Answer::Settings),
         Question::Refused(at_most) => refused(session, *at_most).await.map(Answer::Refused),
+        Question::Page(page) => copy::page(session, page).await.map(Answer::Page),
     }
 }
 
@@ -85,7 +88,7 @@ fn limit(at_most: usize) -> Option<i64> {
     if at_most == 0 { None } else { Some(i64::try_from(at_most).unwrap_or(i64::MAX)) }
 }
 
-async fn reactions(session: &Session, rows: &[Row]) -> Result<Vec<Numbered>, Fault> {
+pub(super) async fn reactions(session: &Session, rows: &[Row]) -> Result<Vec<Numbered>, Fault> {
     let mut found = rows.iter().map(reaction).collect::<Result<Vec<Numbered>, Fault>>()?;
     let numbers: Vec<i64> = found.iter().map(|numbered| numbered.0).collect();
     let rows = session
@@ -106,11 +109,11 @@ async fn reactions(session: &Session, rows: &[Row]) -> Result<Vec<Numbered>, Fau
     Ok(found)
 }
 
-fn get<T: FromSqlOwned>(row: &Row, column: &str) -> Result<T, Fault> {
+pub(super) fn get<T: FromSqlOwned>(row: &Row, column: &str) -> Result<T, Fault> {
     Ok(row.try_get(column)?)
 }
 
-fn text(row: &Row, column: &str) -> Result<String, Fault> {
+pub(super) fn text(row: &Row, column: &str) -> Result<String, Fault> {
     get(row, column).map(meant)
 }
 
@@ -119,7 +122,7 @@ fn maybe(row: &Row, column: &str) -> Result<Option<String>, Fault> {
 }
 
 /// A number that we once wrote.
-fn number<T: TryFrom<i64>>(row: &Row, column: &str) -> Result<T, Fault> {
+pub(super) fn number<T: TryFrom<i64>>(row: &Row, column: &str) -> Result<T, Fault> {
     let number: i64 = get(row, column)?;
     T::try_from(number).map_err(|_| Fault::Damaged(format!("{number} can't be in the column {column}")))
 }
@@ -191,7 +194,7 @@ async fn stories(session: &Session, reactions: Vec<Numbered>, with_lines: bool) 
     Ok(reactions.into_iter().map(story).collect())
 }
 
-fn message(row: &Row) -> Result<Message, Fault> {
+pub(super) fn message(row: &Row) -> Result<Message, Fault> {
     let headers: Option<String> = get(row, "headers")?;
     Ok(Message {
         id: text(row, "id")?,
@@ -204,7 +207,7 @@ fn message(row: &Row) -> Result<Message, Fault> {
     })
 }
 
-fn line(row: &Row) -> Result<StoryLine, Fault> {
+pub(super) fn line(row: &Row) -> Result<StoryLine, Fault> {
     Ok(StoryLine {
         at: get(row, "at")?,
         last_at: get(row, "last_at")?,
@@ -254,15 +257,16 @@ async fn refused(session: &Session, at_most: usize) -> Result<Vec<RefusedRow>, F
     let rows = session
         .rows("SELECT at, bus, topic, reason, body, times FROM refused ORDER BY n DESC LIMIT $1", &[&limit(at_most)])
         .await?;
-    let row = |row: &Row| {
-        Ok(RefusedRow {
-            at: get(row, "at")?,
-            bus: text(row, "bus")?,
-            topic: text(row, "topic")?,
-            reason: text(row, "reason")?,
-            body: text(row, "body")?,
-            times: number(row, "times")?,
-        })
-    };
-    rows.iter().map(row).collect()
+    rows.iter().map(refused_row).collect()
+}
+
+pub(super) fn refused_row(row: &Row) -> Result<RefusedRow, Fault> {
+    Ok(RefusedRow {
+        at: get(row, "at")?,
+        bus: text(row, "bus")?,
+        topic: text(row, "topic")?,
+        reason: text(row, "reason")?,
+        body: text(row, "body")?,
+        times: number(row, "times")?,
+    })
 }

@@ -4,6 +4,7 @@ use handler_api::Change;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
+use super::copy;
 use super::fault::Fault;
 use crate::journal::text::{cut, json, time};
 use crate::journal::{
@@ -28,6 +29,7 @@ pub(super) fn batch(tx: &Transaction<'_>, batch: &[Entry]) -> Result<u64, Fault>
                 refused_some = true;
             }
             Entry::Setting { name, value } => set(tx, name, value.as_deref())?,
+            Entry::Copied(row) => new_messages += copy::put(tx, row)?,
         }
     }
     if refused_some {
@@ -37,7 +39,7 @@ pub(super) fn batch(tx: &Transaction<'_>, batch: &[Entry]) -> Result<u64, Fault>
 }
 
 /// Whether it was new.
-fn add_message(tx: &Transaction<'_>, message: &Message) -> Result<bool, Fault> {
+pub(super) fn add_message(tx: &Transaction<'_>, message: &Message) -> Result<bool, Fault> {
     let headers = if message.headers.is_empty() { None } else { Some(json(&message.headers)?) };
     let added = tx
         .prepare_cached(
@@ -57,14 +59,14 @@ fn add_message(tx: &Transaction<'_>, message: &Message) -> Result<bool, Fault> {
 }
 
 /// The reaction's number in the file.
-fn number(tx: &Transaction<'_>, reaction: &str) -> Result<i64, Fault> {
+pub(super) fn number(tx: &Transaction<'_>, reaction: &str) -> Result<i64, Fault> {
     tx.prepare_cached("SELECT n FROM reaction WHERE id = ?1")?
         .query_row([reaction], |row| row.get(0))
         .optional()?
         .ok_or_else(|| Fault::Contradiction(format!("reaction {reaction} is not in the journal")))
 }
 
-fn add_reaction(tx: &Transaction<'_>, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {
+pub(super) fn add_reaction(tx: &Transaction<'_>, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {
     tx.prepare_cached(
         "INSERT INTO reaction (id, created, messages, rule, handler, key, state, attempts, updated, not_before, at_most,
              repeated, reason, hint, decided_by, params, plan, approved, part, parent)
@@ -166,7 +168,7 @@ fn short(text: Option<&str>) -> Option<std::borrow::Cow<'_, str>> {
     text.map(|text| cut(text, TEXT_BYTES_MAX))
 }
 
-fn add_done(tx: &Transaction<'_>, reaction: i64, change: &Change, at: Timestamp) -> Result<(), Fault> {
+pub(super) fn add_done(tx: &Transaction<'_>, reaction: i64, change: &Change, at: Timestamp) -> Result<(), Fault> {
     tx.prepare_cached(
         "INSERT INTO change_done (reaction, position, at, change)
          VALUES (?1, (SELECT coalesce(max(position), 0) + 1 FROM change_done WHERE reaction = ?1), ?2, ?3)",

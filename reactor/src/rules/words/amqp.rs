@@ -8,8 +8,12 @@ pub static AMQP: Block = Block {
     ..block(
         "`amqp`",
         &[
-            word("config", Shape::Text, "a file of fedora-messaging, as /etc/fedora-messaging/config.toml; then no other word but `password`")
-                .also(&["file"]),
+            word(
+                "config",
+                Shape::Text,
+                "a file of fedora-messaging, as /etc/fedora-messaging/config.toml; then no other word but `password`",
+            )
+            .also(&["file"]),
             word("amqp_url", Shape::Text, "the broker, as amqps://USER@HOST/VHOST").also(&["url", "broker"]),
             word("password", Shape::Block(&PASSWORD), "the password, where one logs in with one"),
             word("tls", Shape::Block(&TLS), "certificates, with amqps"),
@@ -25,7 +29,11 @@ pub static AMQP: Block = Block {
             word("topic_prefix", Shape::Text, "put before the topic of what is published"),
             word("publish_exchange", Shape::Text, "where to publish (default amq.topic)"),
             word("publish_priority", Shape::Count(0, 255), "the priority of what is published"),
-            word("client_properties", Shape::Named(&Shape::Text), "what the broker's operator sees of us: app, app_url, app_contacts_email"),
+            word(
+                "client_properties",
+                Shape::Named(&Shape::Text),
+                "what the broker's operator sees of us: app, app_url, app_contacts_email",
+            ),
         ],
     )
 };
