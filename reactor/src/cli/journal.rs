@@ -12,6 +12,7 @@ use crate::rules::file;
 
 /// What to do with the journal.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: reactor --state /var/lib/reactor journal copy /etc/reactor")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
