@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reactor::bus::fedmsg::FedmsgSource;
+use reactor::bus::fedmsg::discovery::Discovery;
 use reactor::bus::publish::Publisher;
 use reactor::bus::{Counters, Source, Wants};
 use reactor::message::{BODY_BYTES_MAX, RawMessage};
@@ -26,6 +27,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
     let config = BusConfig {
         name: "test".into(),
         fedmsg: addresses,
+        discovery: Discovery::default(),
         amqp: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),

@@ -7,6 +7,7 @@ mod accounts_kerberos;
 mod amqp;
 mod confirm;
 mod fedmsg;
+mod fedmsg_discovery;
 mod fedmsg_sockets;
 mod gitolite;
 mod journal;

@@ -67,6 +67,7 @@ pub struct Counters {
     /// How long is too long, in milliseconds; 0 = nothing is.
     silence_limit_ms: AtomicU64,
     trouble: Mutex<Option<String>>,
+    addresses: Mutex<Vec<String>>,
 }
 
 impl Counters {
@@ -99,6 +100,17 @@ impl Counters {
         let silent = Duration::from_secs(self.silent_s.load(Ordering::Relaxed));
         let say = || format!("connected, but no message has come for {}", handler_api::units::show_duration(silent));
         (!silent.is_zero()).then(say)
+    }
+
+    /// Where its addresses come from and how many, a line each; nothing where the site lists them.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes where the addresses come from.
+    pub fn set_addresses(&self, addresses: Vec<String>) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// What keeps the bus from being read now, in one line.

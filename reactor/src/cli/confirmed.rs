@@ -182,7 +182,7 @@ fn source(config: &BusConfig) -> anyhow::Result<(Box<dyn Source>, u64)> {
         return Ok((Box::new(AmqpSource::open(&config.name, &own, wants)?), 1));
     }
     let source = FedmsgSource::open(config, wants, vec![String::new()])?;
-    Ok((Box::new(source), config.fedmsg.len() as u64))
+    Ok((Box::new(source), config.fedmsg.len().max(1) as u64))
 }
 
 async fn listen(mut source: Box<dyn Source>, tell: mpsc::Sender<RawMessage>) {

@@ -134,6 +134,9 @@ fn tell_bus(bus: &Value) -> String {
         ));
     }
     text.push('\n');
+    for from in bus["addresses"].as_array().into_iter().flatten() {
+        text.push_str(&format!("    addresses: {}\n", clean(from.as_str().unwrap_or(""))));
+    }
     for problem in bus["problems"].as_array().into_iter().flatten() {
         text.push_str(&format!("    problem: {}\n", problem.as_str().unwrap_or("")));
     }

@@ -10,6 +10,7 @@ use super::publish::bus_of_site;
 use super::{Common, Format, now, out, print};
 use crate::bus::Source as _;
 use crate::bus::fedmsg::FedmsgSource;
+use crate::bus::fedmsg::discovery::Discovery;
 use crate::message::RawMessage;
 use crate::rules::file;
 use crate::rules::site::{BusConfig, Confirm, QUEUE_MESSAGES_DEFAULT};
@@ -94,6 +95,7 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
     let config = BusConfig {
         name: "tail".into(),
         fedmsg: args.connect.clone(),
+        discovery: Discovery::default(),
         amqp: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),

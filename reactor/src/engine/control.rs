@@ -322,6 +322,7 @@ fn bus_status(name: &str, counters: &crate::bus::Counters, problems: &[String]) 
         "stalled_ms": of(&counters.stalled_ms), "connects": of(&counters.connects),
         "disconnects": of(&counters.disconnects), "silences": of(&counters.silences),
         "silent_s": of(&counters.silent_s), "problems": problems,
+        "addresses": counters.addresses(),
     })
 }
 

@@ -8,7 +8,8 @@ use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
 use super::lower_amqp;
 use super::lower_confirm;
-use super::node::{Key, Node, Value};
+use super::lower_fedmsg;
+use super::node::{Key, Node};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
 use super::words::{BUS, Shape};
@@ -22,7 +23,7 @@ const POSTGRESQL_PORT: u16 = 5432;
 pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<BusConfig> {
     let fields = reader.fields(&name.text, node, &BUS)?;
     let amqp_span = fields.key_span("amqp");
-    let fedmsg = addresses(reader, &fields);
+    let (fedmsg, discovery) = lower_fedmsg::fedmsg(reader, &fields);
     let topics = fields.texts(reader, "topics").into_iter().map(|(text, node)| prefix(reader, text, node)).collect();
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
@@ -44,6 +45,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     Some(BusConfig {
         name: Arc::from(name.text.as_str()),
         fedmsg,
+        discovery,
         amqp,
         topics,
         trust: trust.unwrap_or_default(),
@@ -68,25 +70,8 @@ fn beside_amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) {
     }
 }
 
-fn addresses(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<String> {
-    if let Some(Node { value: Value::Map(entries), span }) = fields.node("fedmsg") {
-        let known = |(key, _): &&(Key, Node)| matches!(key.text.as_str(), "dns" | "config");
-        let message = match entries.iter().find(known) {
-            Some((key, _)) => format!("`fedmsg: {{{}: …}}` is not in this version", key.text),
-            None => "`fedmsg` must be a list of addresses, not a map".to_owned(),
-        };
-        reader.error(*span, message, "list the addresses: fedmsg: [tcp://HOST:PORT, …]");
-        return Vec::new();
-    }
-    let listed = fields.texts(reader, "fedmsg");
-    for (text, node) in &listed {
-        address(reader, text, node, false);
-    }
-    listed.into_iter().map(|(text, _)| text.to_owned()).collect()
-}
-
 /// Checks a ZeroMQ address: `tcp://host:port` or `ipc://path` (zmq_tcp(7), zmq_ipc(7)).
-fn address(reader: &mut Reader<'_>, text: &str, node: &Node, bind: bool) {
+pub(super) fn address(reader: &mut Reader<'_>, text: &str, node: &Node, bind: bool) {
     let example = if bind { "tcp://*:9940" } else { "tcp://127.0.0.1:9940" };
     let hint = if text.contains("://") || !text.contains(':') {
         format!("write tcp://HOST:PORT, as in {example}")

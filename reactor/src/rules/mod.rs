@@ -19,6 +19,7 @@ mod lower;
 mod lower_amqp;
 mod lower_bus;
 pub(crate) mod lower_confirm;
+mod lower_fedmsg;
 mod lower_handler;
 mod lower_rule;
 mod lower_test;

@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use crate::bus::amqp::config::AmqpBus;
+use crate::bus::fedmsg::discovery::Discovery;
 use crate::journal::place::Postgres;
 use crate::trust::TrustConfig;
 
@@ -47,6 +48,8 @@ pub struct BusConfig {
     pub name: Arc<str>,
     /// fedmsg endpoints to subscribe to, as ZeroMQ addresses (`tcp://host:port`).
     pub fedmsg: Vec<String>,
+    /// Where to ask for more of them.
+    pub discovery: Discovery,
     /// The broker of an AMQP bus; then there are no fedmsg endpoints.
     pub amqp: Option<AmqpBus>,
     /// Prefixes to subscribe to (`topics:`); empty = what the rules need.
@@ -68,7 +71,7 @@ impl BusConfig {
     /// acknowledged, so reading only to refuse would throw away what somebody may want later.
     #[must_use]
     pub fn listens(&self) -> bool {
-        !self.fedmsg.is_empty() || self.amqp.is_some() && self.trust.accept_broker
+        !self.fedmsg.is_empty() || !self.discovery.is_empty() || self.amqp.is_some() && self.trust.accept_broker
     }
 }
 

@@ -2,8 +2,10 @@
 //! and its "did you mean" from here, `reactor schema` its JSON Schema, so the two cannot disagree.
 
 mod amqp;
+mod fedmsg;
 
 pub use amqp::{AMQP, BINDING, EXCHANGE, QOS, QUEUE, TLS};
+pub use fedmsg::{DNS, FEDMSG};
 
 /// A word and what it takes.
 #[derive(Debug)]
@@ -124,7 +126,12 @@ pub static SITE: Block = block(
 pub static BUS: Block = block(
     "a bus",
     &[
-        word("fedmsg", Shape::Texts, "the fedmsg publishers to listen to, as tcp://host:port").also(&[
+        word(
+            "fedmsg",
+            Shape::OrBlock(&Shape::Texts, &FEDMSG),
+            "the fedmsg publishers to listen to, as tcp://host:port; or where to ask for them",
+        )
+        .also(&[
             "addresses",
             "endpoints",
             "listen",
