@@ -1,5 +1,6 @@
 //! Where fedmsg publishers are: by DNS, and by what the real `fedmsg-config` prints; both while messages come in.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use reactor_tests::{Scratch, free_port, wait_until, wait_until_async};
 use serde_json::{Value, json};
 
 use crate::fedmsg_sockets::next;
+use crate::running::handler;
 
 /// Longest wait for anything; nothing takes nearly as long on an idle machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -103,8 +105,10 @@ fn what_the_real_fedmsg_config_prints_is_read_again_when_it_changes() {
         std::fs::rename(&new, &file).expect("in its place");
     };
     let site = "version: 1\nbus: { b: { fedmsg: { config: endpoints.json }, trust: { unsigned: accept, unlisted: accept } } }\n\
-                handlers: { h: { exec: /bin/true } }\nrules: [ { name: r, on: org.example.user, do: h, mode: plan } ]\n";
+                handlers: { h: { exec: ./h } }\nrules: [ { name: r, on: org.example.user, do: h, with: { user: ralph }, mode: plan } ]\n";
     std::fs::write(scratch.path().join("rules.yaml"), site).expect("written");
+    std::fs::write(scratch.path().join("h"), handler(":", ":")).expect("the handler");
+    std::fs::set_permissions(scratch.path().join("h"), PermissionsExt::from_mode(0o755)).expect("executable");
     write("{}");
     let checked = reactor_output(scratch.path(), &["check", "rules.yaml"]);
     let text = String::from_utf8_lossy(&checked.stderr).into_owned();

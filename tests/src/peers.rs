@@ -94,7 +94,8 @@ impl PythonPeers {
         let text = format!("import json\nconfig = json.loads(r'''{config}''')\n");
         std::fs::write(cwd.join("fedmsg.d/test.py"), text).expect("its configuration");
         let program = self.python.with_file_name("fedmsg-config");
-        let output = command(&self.python).arg("-W").arg("ignore").arg(program).current_dir(&cwd).env("HOME", &cwd).output();
+        let output =
+            command(&self.python).arg("-W").arg("ignore").arg(program).current_dir(&cwd).env("HOME", &cwd).output();
         let output = output.expect("fedmsg-config");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")

@@ -110,7 +110,8 @@ fn warn_of_wrong_endpoints(loaded: &mut Loaded) {
     for file in loaded.named_files.iter().filter(|file| file.what == discovery::FILE_WHAT && file.path.exists()) {
         if let Err(why) = discovery::of_file(&file.path) {
             let message = format!("{}: {}: {why}", file.what, file.path.display());
-            let hint = format!("fedmsg-config > {}; until it names somebody, nobody is listened to", file.path.display());
+            let hint =
+                format!("fedmsg-config > {}; until it names somebody, nobody is listened to", file.path.display());
             loaded.diagnostics.push(Diagnostic::warning(file.span, message).hint(hint));
         }
     }

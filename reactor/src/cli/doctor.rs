@@ -126,7 +126,9 @@ fn look_at_bus(bus: &BusConfig) -> Vec<Finding> {
                 found.push(Finding::good(format!("{place} names {} publishers", addresses.len())));
                 found.extend(addresses.iter().map(|address| connect(address)));
             }
-            Err(why) => found.push(Finding::bad(format!("{place}: {why}"), "docs/bus.md says what is looked for there")),
+            Err(why) => {
+                found.push(Finding::bad(format!("{place}: {why}"), "docs/bus.md says what is looked for there"))
+            }
         }
     }
     let verifier = Verifier::open(bus.trust.clone());

@@ -419,7 +419,10 @@ impl Parts {
                 tracing::warn!(bus = %bus.config.name, "the bus is no longer in the rules file; it is read until a restart");
                 continue;
             };
-            if config.fedmsg != bus.config.fedmsg || config.discovery != bus.config.discovery || config.amqp != bus.config.amqp {
+            if config.fedmsg != bus.config.fedmsg
+                || config.discovery != bus.config.discovery
+                || config.amqp != bus.config.amqp
+            {
                 tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
             }
             bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));

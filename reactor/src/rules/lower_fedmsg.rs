@@ -16,16 +16,19 @@ const DOMAIN_BYTES_MAX: usize = 253 - 13;
 
 /// The addresses that stand there, and where to ask for more.
 pub(super) fn fedmsg(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (Vec<String>, Discovery) {
-    let Some(node @ Node { value: Value::Map(_), span }) = fields.node("fedmsg") else {
+    let Some(node @ Node { value: Value::Map(entries), span }) = fields.node("fedmsg") else {
         return (listed(reader, fields, "fedmsg"), Discovery::default());
     };
     let Some(fields) = reader.fields("fedmsg", node, &FEDMSG) else { return (Vec::new(), Discovery::default()) };
     let addresses = listed(reader, &fields, "addresses");
     let (domains, server) = dns(reader, &fields);
     let config = fields.path(reader, "config", FILE_WHAT);
-    let is_said = ["addresses", "dns", "config"].iter().any(|word| fields.key_span(word).is_some());
-    if !is_said {
-        reader.error(*span, "`fedmsg` says nothing", "add `dns: DOMAIN`, `config: FILE` or `addresses: [tcp://HOST:PORT]`");
+    if entries.is_empty() {
+        reader.error(
+            *span,
+            "`fedmsg` says nothing",
+            "add `dns: DOMAIN`, `config: FILE` or `addresses: [tcp://HOST:PORT]`",
+        );
     }
     (addresses, Discovery { domains, server, config })
 }
@@ -51,7 +54,11 @@ fn dns(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (Vec<String>, Option<Soc
         let server = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT))).ok();
         if let (None, Some(node)) = (server, fields.node("server")) {
             let message = format!("{} is not the address of a server", shown(text));
-            reader.error(node.span, message, "write an address, as 192.0.2.53, 192.0.2.53:5353 or \"[2001:db8::53]:53\"");
+            reader.error(
+                node.span,
+                message,
+                "write an address, as 192.0.2.53, 192.0.2.53:5353 or \"[2001:db8::53]:53\"",
+            );
         }
         server
     });
@@ -60,7 +67,8 @@ fn dns(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (Vec<String>, Option<Soc
 
 fn domains(reader: &mut Reader<'_>, texts: Vec<(&str, &Node)>) -> Vec<String> {
     let is_label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     for (text, node) in &texts {
         if text.len() > DOMAIN_BYTES_MAX || !text.trim_end_matches('.').split('.').all(is_label) {

@@ -131,12 +131,7 @@ pub static BUS: Block = block(
             Shape::OrBlock(&Shape::Texts, &FEDMSG),
             "the fedmsg publishers to listen to, as tcp://host:port; or where to ask for them",
         )
-        .also(&[
-            "addresses",
-            "endpoints",
-            "listen",
-            "subscribe",
-        ]),
+        .also(&["addresses", "endpoints", "listen", "subscribe"]),
         word("amqp", Shape::Block(&AMQP), "in place of `fedmsg`: the broker of fedora-messaging (RabbitMQ)")
             .also(&["rabbitmq", "fedora_messaging"]),
         word("topics", Shape::Texts, "topic prefixes to subscribe to; without it, what the rules need")

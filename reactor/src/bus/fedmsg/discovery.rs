@@ -108,7 +108,8 @@ pub fn of_file(path: &Path) -> Result<Vec<String>, String> {
 
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')) else { return false };
-    let is_host = !host.is_empty() && host != "*" && !host.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
+    let is_host =
+        !host.is_empty() && host != "*" && !host.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
     is_host && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
@@ -202,7 +203,8 @@ impl Followed {
     fn look(&mut self, bus: &str, now: Instant) {
         if let Place::File(path) = &self.place {
             self.due = now + Duration::from_secs(FILE_LOOK_SECONDS);
-            let stamp = std::fs::metadata(path).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec(), file.len()));
+            let stamp =
+                std::fs::metadata(path).ok().map(|file| (file.ino(), file.mtime(), file.mtime_nsec(), file.len()));
             if stamp.is_some() && stamp == self.stamp {
                 return;
             }

@@ -72,7 +72,9 @@ fn servers_in(text: &str) -> Vec<SocketAddr> {
 /// The outer error: no answer, so another server may have one. The inner one is what the server says.
 fn ask(name: &str, server: SocketAddr) -> Result<Result<Answer, String>, String> {
     let id = u16::from_be_bytes(
-        ring::rand::generate(&ring::rand::SystemRandom::new()).map_err(|_| "the system gives no random numbers")?.expose(),
+        ring::rand::generate(&ring::rand::SystemRandom::new())
+            .map_err(|_| "the system gives no random numbers")?
+            .expose(),
     );
     let query = query(name, id)?;
     let bytes = over_udp(&query, id, server)?;
@@ -167,11 +169,7 @@ fn understood(bytes: &[u8], name: &str, id: u16) -> Result<Result<Answer, String
     if addresses.len() > ADDRESSES_MAX {
         return Ok(Err(format!("{} addresses for {name}; at most {ADDRESSES_MAX} are taken", addresses.len())));
     }
-    Ok(if addresses.is_empty() {
-        Err(format!("{name} names no publisher"))
-    } else {
-        Ok(Answer { addresses, ttl_s })
-    })
+    Ok(if addresses.is_empty() { Err(format!("{name} names no publisher")) } else { Ok(Answer { addresses, ttl_s }) })
 }
 
 #[cfg(test)]
@@ -202,7 +200,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_addresses_and_how_long_they_hold() {
-        let bytes = answer(&[("b.example.org", 3001, 60), ("a.example.org", 3000, 30), ("a.example.org", 3000, 90)], RCODE::NoError);
+        let bytes = answer(
+            &[("b.example.org", 3001, 60), ("a.example.org", 3000, 30), ("a.example.org", 3000, 90)],
+            RCODE::NoError,
+        );
         let expected = ["tcp://a.example.org:3000", "tcp://b.example.org:3001"].map(str::to_owned).to_vec();
         assert_eq!(read(&bytes), Ok(Ok(Answer { addresses: expected, ttl_s: 30 })));
     }

@@ -7,9 +7,14 @@ pub static FEDMSG: Block = block(
     "`fedmsg`",
     &[
         word("addresses", Shape::Texts, "publishers to listen to, as tcp://host:port").also(&["endpoints"]),
-        word("dns", Shape::OrBlock(&Shape::Texts, &DNS), "domains whose publishers DNS names, in SRV records of _fedmsg._tcp")
-            .also(&["srv", "srv_endpoints", "domain"]),
-        word("config", Shape::Text, "a file with what `fedmsg-config` prints; its `endpoints` are listened to").also(&["file"]),
+        word(
+            "dns",
+            Shape::OrBlock(&Shape::Texts, &DNS),
+            "domains whose publishers DNS names, in SRV records of _fedmsg._tcp",
+        )
+        .also(&["srv", "srv_endpoints", "domain"]),
+        word("config", Shape::Text, "a file with what `fedmsg-config` prints; its `endpoints` are listened to")
+            .also(&["file"]),
     ],
 );
 
