@@ -7,7 +7,8 @@
 //! ```
 //!
 //! * [`message`]: what travels: [`message::RawMessage`] before trust, [`message::Message`] after it
-//! * [`bus`]: where messages come from and go to (fedmsg over ZeroMQ, JSON Lines)
+//! * [`bus`]: where messages come from and go to (fedmsg over ZeroMQ, AMQP, webhooks, JSON Lines)
+//! * [`http`]: what is posted to us, and the history of messages for who asks
 //! * [`trust`]: signature and policy; only it makes a [`trust::Verified`] message
 //! * [`rules`]: the site's YAML: which messages, which reaction
 //! * [`journal`]: the durable record; nothing is acknowledged before it is in there
@@ -24,6 +25,7 @@ pub mod bus;
 pub mod cli;
 pub mod engine;
 pub mod guard;
+pub mod http;
 pub mod journal;
 pub mod lanes;
 pub mod message;

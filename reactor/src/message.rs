@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::trust::{Refusal, Verified};
+
 /// Longest topic, in bytes (AMQP routing keys have the same limit).
 pub const TOPIC_BYTES_MAX: usize = 255;
 /// Most words (parts between dots) in a topic.
@@ -110,6 +112,8 @@ pub enum Form {
     Envelope,
     /// Beside the body, as AMQP has it; or why it can't be a message.
     Amqp(Box<Result<Unsigned, String>>),
+    /// Judged as it came, because its sender waits for the answer (a webhook).
+    Judged(Box<Result<Verified<Message>, Refusal>>),
 }
 
 /// What comes beside a body that nobody signed.
@@ -135,7 +139,7 @@ pub struct Message {
     /// The bus it came from.
     pub bus: Arc<str>,
     /// Who signed it: certificate CN, GPG fingerprint, `file:NAME` for a local file, `reactor` for our own,
-    /// `unsigned` or `broker` where the site accepts those.
+    /// `unsigned` or `broker` where the site accepts those, `webhook:BUS` for who knows the secret of that bus.
     pub signer: String,
     /// The payload (`msg` in a fedmsg envelope). Named `msg` in rules, `body` in the handler protocol.
     pub body: Value,

@@ -179,7 +179,8 @@ impl Play {
                 self.plans.insert(arrival.message.id.clone(), plan);
             }
             let decisions = self.core.rules.decide(&arrival.message);
-            let batch = vec![Arrived { message: Verified::internal(arrival.message.clone()), decisions }];
+            let batch =
+                vec![Arrived { message: Verified::internal(arrival.message.clone()), decisions, envelope: None }];
             self.core.arrived(at(self.now), batch, &mut std::collections::HashSet::new(), turn);
         }
     }

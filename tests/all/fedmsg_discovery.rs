@@ -28,6 +28,7 @@ fn source(discovery: Discovery) -> FedmsgSource {
         fedmsg: Vec::new(),
         discovery,
         amqp: None,
+        webhook: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,

@@ -29,6 +29,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
         fedmsg: addresses,
         discovery: Discovery::default(),
         amqp: None,
+        webhook: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,

@@ -10,6 +10,7 @@ mod fedmsg;
 mod fedmsg_discovery;
 mod fedmsg_sockets;
 mod gitolite;
+mod http;
 mod journal;
 mod journal_postgres;
 mod kill;

@@ -101,6 +101,13 @@ impl PythonPeers {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
+    /// A hub that catches up from `url`, as datagrepper's; `status` has the last message that it handled. With `pki` it validates.
+    #[must_use]
+    pub fn backlog(&self, dir: &Path, url: &str, status: &Value, pki: Option<&Pki>) -> Peer {
+        let config = json!({"endpoints": {}, "reactor.test.consumer": true, "status_directory": "status", "datagrepper_url": url, "validate_signatures": pki.is_some()});
+        self.start(dir, "backlog", &[&status.to_string()], &with_signing(config, pki))
+    }
+
     /// `fedmsg-relay` from one port to the other.
     #[must_use]
     pub fn relay(&self, dir: &Path, inbound: u16, outbound: u16) -> Peer {

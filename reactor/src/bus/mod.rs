@@ -6,6 +6,7 @@ pub mod jsonl;
 pub mod publish;
 mod queue;
 pub mod silence;
+pub mod webhook;
 pub mod wire;
 
 use std::future::Future;

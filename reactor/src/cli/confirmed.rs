@@ -80,7 +80,7 @@ impl Ear {
     /// When the site does not say where to listen and whom to believe, or nobody is there within `limit`.
     pub fn open(config: &BusConfig, limit: Duration) -> anyhow::Result<Self> {
         anyhow::ensure!(
-            config.listens(),
+            config.listens() && config.webhook.is_none(),
             "bus {} does not say where to listen, so nobody can be heard there\nhint: add `fedmsg: [tcp://HOST:PORT]` with the address that the reactor publishes on, or `trust: {{broker: accept}}` beside `amqp`",
             config.name
         );

@@ -21,7 +21,6 @@ use crate::journal::place::open_read_only;
 use crate::rules::file;
 use crate::rules::site::{BusConfig, HandlerConfig, Program};
 use crate::runner::{self, Runner};
-use crate::trust::Verifier;
 
 /// How long a bus may take to accept a connection, in seconds.
 const CONNECT_SECONDS_MAX: u64 = 5;
@@ -131,7 +130,7 @@ fn look_at_bus(bus: &BusConfig) -> Vec<Finding> {
             }
         }
     }
-    let verifier = Verifier::open(bus.trust.clone());
+    let verifier = bus.verifier();
     let problems = verifier.problems(super::now());
     if problems.is_empty() {
         found.push(Finding::good("what its messages are checked against can be read"));

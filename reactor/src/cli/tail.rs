@@ -89,6 +89,10 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
             config.amqp.is_none(),
             "bus {name} is a queue: whoever reads it takes the messages away from the daemon\nhint: what came is in the journal: reactor list"
         );
+        anyhow::ensure!(
+            config.webhook.is_none(),
+            "bus {name} is posted to: only the running daemon hears it\nhint: what came is in the journal: reactor list"
+        );
         let trust = named.unwrap_or_else(|| config.trust.clone());
         return Ok((config, Some(trust)));
     }
@@ -97,6 +101,7 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
         fedmsg: args.connect.clone(),
         discovery: Discovery::default(),
         amqp: None,
+        webhook: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,

@@ -70,6 +70,8 @@ pub struct Arrived {
     pub message: Verified<Message>,
     /// The rules that match, or that broke on it.
     pub decisions: Vec<Decision>,
+    /// What stood beside its body, where that is kept (see [`Entry::Envelope`]).
+    pub envelope: Option<String>,
 }
 
 /// A reaction that is not over.
@@ -206,11 +208,12 @@ impl Core {
 
     /// Takes in trusted messages; `seen` are the ids that the journal knows already, and those of this turn.
     pub fn arrived(&mut self, now: Timestamp, batch: Vec<Arrived>, seen: &mut HashSet<String>, turn: &mut Turn) {
-        for Arrived { message, decisions } in batch {
+        for Arrived { message, decisions, envelope } in batch {
             let message = message.into_inner();
             let wanted = !decisions.is_empty() || self.history_all;
             if wanted && seen.insert(message.id.clone()) {
                 self.message(now, &message, decisions, turn);
+                turn.entries.extend(envelope.map(|fields| Entry::Envelope { message: message.id, fields }));
             }
         }
     }

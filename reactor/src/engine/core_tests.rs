@@ -67,7 +67,7 @@ pub(super) fn arrive(core: &mut Core, now: Timestamp, messages: Vec<Message>) ->
     let mut turn = Turn::default();
     let batch = messages
         .into_iter()
-        .map(|m| Arrived { decisions: core.rules.decide(&m), message: Verified::internal(m) })
+        .map(|m| Arrived { decisions: core.rules.decide(&m), message: Verified::internal(m), envelope: None })
         .collect();
     core.arrived(now, batch, &mut HashSet::new(), &mut turn);
     core.start(now, 16, &mut turn);
@@ -143,7 +143,7 @@ fn the_same_message_twice_leads_to_one_reaction() {
     assert_eq!(turn.acts.len(), 1);
     let mut again = Turn::default();
     let m = update("m1", "ralph");
-    let batch = vec![Arrived { decisions: core.rules.decide(&m), message: Verified::internal(m) }];
+    let batch = vec![Arrived { decisions: core.rules.decide(&m), message: Verified::internal(m), envelope: None }];
     core.arrived(at(1), batch, &mut HashSet::from(["m1".to_owned()]), &mut again);
     assert!(again.entries.is_empty());
 }

@@ -15,16 +15,19 @@ use super::core::{Confirms, Core, Turn};
 use super::folded::Folded;
 use super::intake::{Gauge, Judge, take_in};
 use super::outbox::Outbox;
+use super::sources::{OpenBus, open_bus};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
-use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, jsonl, silence};
+use crate::bus::{Counters, Source, jsonl};
+use crate::http::hook::Hook;
+use crate::http::{self, HttpConfig};
 use crate::journal::handle::JournalHandle;
 use crate::journal::place;
 use crate::journal::{Answer, Question};
 use crate::rules::file;
 use crate::rules::matcher::Rules;
-use crate::rules::site::{BusConfig, HandlerConfig, JournalConfig, Site};
+use crate::rules::site::{HandlerConfig, JournalConfig, Site};
 use crate::runner::{self, Runner};
-use crate::trust::{self, Refusal, Verifier};
+use crate::trust::{self, Refusal};
 
 /// How long a stopping daemon waits for running handlers, in seconds. Under systemd's 90 s.
 pub const DRAIN_SECONDS_MAX: u64 = 60;
@@ -44,16 +47,6 @@ pub struct Options {
     pub from: Option<PathBuf>,
 }
 
-/// What a bus needs while it is read.
-pub(super) struct OpenBus {
-    config: BusConfig,
-    verifier: Arc<ArcSwap<Verifier>>,
-    counters: Arc<Counters>,
-    /// Whether messages that no rule wants are wanted too (`history: all`).
-    takes_all: Arc<AtomicBool>,
-    resubscribe: Resubscribe,
-}
-
 /// What the engine's loop keeps for reload and status.
 pub(super) struct Parts {
     options: Options,
@@ -62,6 +55,7 @@ pub(super) struct Parts {
     pub(super) buses: Vec<OpenBus>,
     pub(super) from: Option<Arc<Counters>>,
     journal_config: Arc<ArcSwap<JournalConfig>>,
+    http: Option<HttpConfig>,
     pub(super) started: Timestamp,
     pub(super) reloaded: Timestamp,
 }
@@ -112,6 +106,11 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let stamps = file::stamps(&options.site);
     let site = file::load(&options.site)?;
     let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
+    // Before the journal: that an address is taken is known at once.
+    let listener = match site.http.as_ref().filter(|_| options.from.is_none()) {
+        Some(config) => Some((http::bind(config).await?, config.clone())),
+        None => None,
+    };
     let journal = open_journal(&options, site.journal.server.clone()).await?;
     runner::init();
     let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
@@ -136,8 +135,12 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     }
     let rules = Arc::new(ArcSwap::new(rules));
     let gauge = Arc::new(Gauge::default());
-    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, health.clone())?;
+    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone())?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
+    let served = match listener {
+        Some((listener, config)) => Some(http::serve(listener, &config, parts.hooks(), &options.state).await?),
+        None => None,
+    };
     let watchers = [
         tokio::spawn(signals(to_engine.clone(), health.clone())),
         tokio::spawn(files(options.site.clone(), stamps, to_engine.clone())),
@@ -167,7 +170,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let (core, broken) = engine.run().await;
     runner.close().await;
     outbox.close().await;
-    watchers.into_iter().chain([sweeper, socket]).for_each(|task| task.abort());
+    watchers.into_iter().chain([sweeper, socket]).chain(served).for_each(|task| task.abort());
     if let Some(broken) = broken {
         anyhow::bail!(broken);
     }
@@ -185,7 +188,8 @@ async fn open_journal(options: &Options, server: Option<place::Postgres>) -> any
 
 fn compile(site: &Site) -> (Arc<Rules>, BTreeMap<String, Arc<HandlerConfig>>) {
     let handlers = site.handlers.iter().map(|(name, config)| (name.clone(), Arc::new(config.clone()))).collect();
-    (Arc::new(Rules::new(site.rules.clone())), handlers)
+    let tells = site.http.as_ref().is_some_and(|http| http.history.is_some());
+    (Arc::new(Rules::new(site.rules.clone()).keeping_envelopes(tells)), handlers)
 }
 
 fn seed() -> anyhow::Result<u64> {
@@ -216,6 +220,7 @@ fn open_sources(
     rules: Arc<ArcSwap<Rules>>,
     gauge: &Arc<Gauge>,
     to_engine: &mpsc::Sender<Input>,
+    journal: &Arc<JournalHandle>,
     health: Arc<Health>,
 ) -> anyhow::Result<Parts> {
     let mut buses = Vec::new();
@@ -231,8 +236,8 @@ fn open_sources(
                 tracing::info!(bus = %config.name, "the site does not believe this broker (`broker: accept`): it is not read");
                 continue;
             }
-            let (bus, source) = open_bus(config, &rules, site.journal.history_all)?;
-            let verifier = bus.verifier.clone();
+            let (bus, source) = open_bus(config, &rules, site.journal.history_all, journal, &health)?;
+            let verifier = bus.verifier();
             let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
             tokio::spawn(take_in(source, judge, rules.clone(), gauge.clone(), to_engine.clone()));
             buses.push(bus);
@@ -240,7 +245,7 @@ fn open_sources(
     }
     let now = clock();
     let journal_config = Arc::new(ArcSwap::from_pointee(site.journal));
-    Ok(Parts { options, health, rules, buses, from, journal_config, started: now, reloaded: now })
+    Ok(Parts { options, health, rules, buses, from, journal_config, http: site.http, started: now, reloaded: now })
 }
 
 /// Whoever may start the daemon with a file may also say what happened: see [`trust::local`].
@@ -252,52 +257,6 @@ fn file_judge(path: &std::path::Path) -> Judge {
         trust::local(&raw.body, &name, &id, now)
             .map_err(|reason| Refusal { reason: reason.replacen(&name, &at, 1), signer: None })
     })
-}
-
-fn open_bus(
-    config: BusConfig,
-    rules: &Arc<ArcSwap<Rules>>,
-    history_all: bool,
-) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
-    let of = rules.clone();
-    let takes_all = Arc::new(AtomicBool::new(history_all));
-    let all = takes_all.clone();
-    let wants: Wants = Arc::new(move |topic| all.load(Ordering::Relaxed) || of.load().wants(topic));
-    let (source, resubscribe) = open_source(&config, wants, prefixes(&config, &rules.load(), history_all))?;
-    let verifier = Arc::new(ArcSwap::from_pointee(Verifier::open(config.trust.clone())));
-    for problem in verifier.load().problems(clock()) {
-        tracing::warn!(bus = %config.name, "{problem}");
-    }
-    let counters = source.counters();
-    counters.set_silence_limit(config.silence);
-    tokio::spawn(silence::watch(config.name.clone(), counters.clone()));
-    let bus = OpenBus { config, verifier, counters, takes_all, resubscribe };
-    Ok((bus, source))
-}
-
-type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
-
-/// The source that fits the bus, and how to change what it subscribes to.
-fn open_source(
-    config: &BusConfig,
-    wants: Wants,
-    prefixes: Vec<String>,
-) -> anyhow::Result<(Box<dyn Source>, Resubscribe)> {
-    if let Some(amqp) = &config.amqp {
-        // What comes is said by its bindings; what of it is wanted, `wants` knows.
-        return Ok((Box::new(AmqpSource::open(&config.name, amqp, wants)?), Box::new(|_| {})));
-    }
-    let source = FedmsgSource::open(config, wants, prefixes)?;
-    let subscriber = source.subscriber();
-    Ok((Box::new(source), Box::new(move |prefixes| subscriber.resubscribe(prefixes))))
-}
-
-/// What to subscribe to: the site's `topics`, else what the rules need.
-fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String> {
-    if !config.topics.is_empty() {
-        return config.topics.clone();
-    }
-    if history_all { vec![String::new()] } else { rules.prefixes() }
 }
 
 /// Asks every handler to describe itself, so that one that can't is known at the start and not at its first message.
@@ -412,47 +371,30 @@ impl Engine {
 }
 
 impl Parts {
+    fn hooks(&self) -> Vec<Arc<Hook>> {
+        self.buses.iter().filter_map(OpenBus::hook).collect()
+    }
+
     /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
     fn reload_buses(&self, site: &Site, rules: &Rules) {
+        if self.http != site.http && self.from.is_none() {
+            tracing::warn!("`http` has changed; that takes a restart: systemctl restart reactor");
+        }
         for bus in &self.buses {
-            let Some(config) = site.buses.get(&*bus.config.name) else {
-                tracing::warn!(bus = %bus.config.name, "the bus is no longer in the rules file; it is read until a restart");
+            let Some(config) = site.buses.get(bus.name()) else {
+                tracing::warn!(bus = %bus.name(), "the bus is no longer in the rules file; it is read until a restart");
                 continue;
             };
-            if config.fedmsg != bus.config.fedmsg
-                || config.discovery != bus.config.discovery
-                || config.amqp != bus.config.amqp
-            {
-                tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
-            }
-            bus.verifier.store(Arc::new(Verifier::open(config.trust.clone())));
-            bus.counters.set_silence_limit(config.silence);
-            bus.takes_all.store(site.journal.history_all, Ordering::Relaxed);
-            (bus.resubscribe)(prefixes(config, rules, site.journal.history_all));
+            bus.reload(config, rules, site.journal.history_all);
         }
         for name in site
             .buses
             .values()
             .filter(|config| config.amqp.is_none() || config.listens())
             .map(|config| &config.name)
-            .filter(|name| self.from.is_none() && !self.buses.iter().any(|bus| bus.config.name == **name))
+            .filter(|name| self.from.is_none() && !self.buses.iter().any(|bus| *bus.name() == ***name))
         {
             tracing::warn!(bus = %name, "a new bus is read after a restart: systemctl restart reactor");
         }
-    }
-}
-
-impl OpenBus {
-    pub(super) fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    pub(super) fn problems(&self, now: Timestamp) -> Vec<String> {
-        let of_bus = self.counters.trouble().into_iter().chain(self.counters.silent());
-        self.verifier.load().problems(now).into_iter().chain(of_bus).collect()
     }
 }

@@ -15,7 +15,7 @@ use crate::bus::Source;
 use crate::journal::{Entry, REFUSED_BODY_BYTES_MAX};
 use crate::message::{Message, RawMessage};
 use crate::rules::matcher::Rules;
-use crate::trust::{Refusal, Verified};
+use crate::trust::{Refusal, Verified, beside_msg};
 
 /// Messages that are judged and journaled together.
 pub const BATCH_MESSAGES_MAX: usize = 512;
@@ -146,7 +146,8 @@ fn judge_all(raws: &[RawMessage], judge: &Judge, rules: &Rules) -> (Vec<Arrived>
         match judge(raw, now) {
             Ok(message) => {
                 let decisions = rules.decide(message.get());
-                arrived.push(Arrived { message, decisions });
+                let envelope = if rules.keeps_envelopes() { beside_msg(raw) } else { None };
+                arrived.push(Arrived { message, decisions, envelope });
             }
             Err(refusal) => refused.push(entry_of(raw, refusal, now)),
         }

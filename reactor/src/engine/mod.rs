@@ -8,7 +8,7 @@
 //! * [`intake`]: from a source to the engine and back (ack)
 //! * [`runs`]: one try of one reaction
 //! * [`control`]: what people ask and decide, over the Unix socket
-//! * [`daemon`]: start, reload, drain, stop
+//! * [`daemon`]: start, reload, drain, stop; `sources`: the buses that it reads
 //!
 //! Architecture Invariant: an act of a turn happens only after the entries of that turn are durable.
 
@@ -21,6 +21,7 @@ pub mod intake;
 pub mod outbox;
 pub mod redact;
 pub mod runs;
+mod sources;
 
 use std::collections::HashSet;
 use std::sync::Arc;

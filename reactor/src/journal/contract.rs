@@ -5,6 +5,8 @@
 
 #[path = "contract/copies.rs"]
 mod copies;
+#[path = "contract/history.rs"]
+mod history;
 #[path = "contract/parts.rs"]
 pub(crate) mod parts;
 
@@ -17,6 +19,10 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use serde_json::{Map, json};
 
+pub(crate) use self::history::{
+    an_envelope_stays_with_its_message, messages_are_found_by_topic_category_time_and_id,
+    messages_come_in_pages_by_the_time_they_were_sent,
+};
 use self::parts::{
     all, change, counts, done, ids, known, later, line, list, message, pending, reacted, refused, refused_rows, row,
     settings, start, story, sweep,
@@ -53,6 +59,9 @@ macro_rules! sentences {
             a_message_without_reaction_goes_by_the_time_it_was_stored
             over_the_limit_the_oldest_final_ones_go_first
             texts_keep_every_character
+            messages_come_in_pages_by_the_time_they_were_sent
+            messages_are_found_by_topic_category_time_and_id
+            an_envelope_stays_with_its_message
             numbers_are_counted
             all_of_it_can_be_copied_in_and_out_again
             a_copy_that_was_cut_off_goes_on_and_one_beside_other_things_is_refused

@@ -7,8 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Counts, Entry, Journal, JournalError, Question, ReactionRow, RefusedRow, StoryLine};
-use crate::message::Message;
+use super::{Answer, Counts, Entry, Journal, JournalError, Kept, Question, ReactionRow, RefusedRow, StoryLine};
 
 /// The setting of a journal that is, or was, copied into; JSON, a [`Progress`].
 pub const MARK: &str = "copied";
@@ -48,8 +47,8 @@ pub struct Page {
 pub enum Row {
     /// A message.
     Message {
-        /// The message.
-        message: Message,
+        /// The message, and what stood beside its body.
+        kept: Kept,
         /// When it was stored, by the journal's clock.
         stored: Timestamp,
     },
@@ -205,7 +204,7 @@ fn compare(from: &dyn Journal, to: &dyn Journal) -> Result<(), JournalError> {
 impl Row {
     fn shown(&self) -> String {
         match self {
-            Self::Message { message, .. } => format!("message {}", message.id),
+            Self::Message { kept, .. } => format!("message {}", kept.message.id),
             Self::Reaction { row, .. } => format!("reaction {}", row.id),
             Self::Refused(row) => format!("a refused message of bus {}", row.bus),
         }

@@ -123,6 +123,14 @@ pub struct ReactionRow {
 pub enum Entry {
     /// A trusted message. The second message with the same id changes nothing.
     Message(Message),
+    /// What stood beside the body of a signed message, for those who want to check its signature too. Of a message that was written
+    /// earlier, or earlier in the batch; it stays with the first.
+    Envelope {
+        /// The message's id.
+        message: String,
+        /// A JSON object: the envelope without `msg`.
+        fields: String,
+    },
     /// A new reaction (the whole row), and the ids of the messages that led to it, oldest first. They must be in the
     /// journal, or earlier in the batch; `messages` is counted from them.
     Reaction(Box<ReactionRow>, Vec<String>),
@@ -318,6 +326,59 @@ pub enum Question {
     Refused(usize),
     /// Some of all rows of a kind.
     Page(copy::Page),
+    /// One page of the messages that came by a bus.
+    Messages(Box<Wanted>),
+}
+
+/// Which messages; reactor's own are never among them. Where a list is empty, any.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The one with this id; what else is asked does not count then.
+    pub id: Option<String>,
+    /// Sent then or later.
+    pub since: Option<Timestamp>,
+    /// Sent then or earlier.
+    pub until: Option<Timestamp>,
+    /// On one of these topics.
+    pub topics: Vec<String>,
+    /// In one of these categories: see [`category`].
+    pub categories: Vec<String>,
+    /// On none of these topics.
+    pub not_topics: Vec<String>,
+    /// In none of these categories.
+    pub not_categories: Vec<String>,
+    /// By the time they were sent, then in the order of writing; or all of it the other way round.
+    pub newest_first: bool,
+    /// Leave out so many at the beginning.
+    pub skip: u64,
+    /// At most this many.
+    pub at_most: usize,
+}
+
+/// The category of a topic as datanommer has it: the fourth word, or the third where `VirtualTopic` is in it. Empty where there
+/// is none.
+#[must_use]
+pub fn category(topic: &str) -> &str {
+    let at = if topic.contains("VirtualTopic") { 2 } else { 3 };
+    topic.split('.').nth(at).unwrap_or_default()
+}
+
+/// One page of messages.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// How many fit, on all pages.
+    pub total: u64,
+    /// Those of this page.
+    pub messages: Vec<Kept>,
+}
+
+/// A message as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// The message.
+    pub message: Message,
+    /// What stood beside its body, where that is kept: see [`Entry::Envelope`].
+    pub envelope: Option<String>,
 }
 
 /// The answer to a [`Question`].
@@ -335,6 +396,8 @@ pub enum Answer {
     Refused(Vec<RefusedRow>),
     /// To `Page`: each with its number, in order.
     Page(Vec<(u64, copy::Row)>),
+    /// To `Messages`.
+    Messages(Page),
 }
 
 /// A refused message, kept for a look.

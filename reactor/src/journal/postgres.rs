@@ -10,13 +10,14 @@
 //! * `session`: a connection, statements over it
 //! * `schema`: tables and versions
 //! * `writer`: who may write
-//! * `write`, `read`, `sweep`: entries into statements, tables into answers, forgetting
+//! * `write`, `read`, `history`, `sweep`: entries into statements, tables into answers, pages of messages, forgetting
 //! * `text`: texts that PostgreSQL can't hold
 //! * `copy`: rows as they are, from one journal into another
 //! * `fault`: errors and what to do about them
 
 mod copy;
 mod fault;
+mod history;
 mod read;
 mod schema;
 mod session;

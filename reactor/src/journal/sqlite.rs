@@ -6,12 +6,13 @@
 //!
 //! * `place`: the directory, the lock, the files
 //! * `schema`: tables, versions, settings of a connection
-//! * `write`, `read`, `sweep`: entries into tables, tables into answers, forgetting
 //! * `copy`: rows as they are, from one journal into another
+//! * `write`, `read`, `history`, `sweep`: entries into tables, tables into answers, pages of messages, forgetting
 //! * `fault`: errors and what to do about them
 
 mod copy;
 mod fault;
+mod history;
 mod place;
 mod read;
 mod schema;

@@ -16,7 +16,7 @@ use super::node::{FILE_BYTES_MAX, Node, Value, read as read_tree};
 use super::reach;
 use super::site::{BUILT_IN, Site};
 use super::words::{SITE, TRUST, TRUST_FILE};
-use super::{lower_bus, lower_confirm, lower_handler, lower_rule, lower_test};
+use super::{lower_bus, lower_confirm, lower_handler, lower_http, lower_rule, lower_test};
 use crate::trust::TrustConfig;
 use handler_api::spelling::did_you_mean;
 
@@ -294,7 +294,7 @@ fn build(sources: Vec<Source>, files: Vec<PathBuf>, mut found: Diagnostics, buil
         .iter()
         .filter_map(|source| Some((source, top(&mut source.reader(&mut found, &mut named_files, built_in), source)?)))
         .collect();
-    let limits = site_wide(&tops, &mut merged.site, &mut found, &mut named_files);
+    let (limits, http) = site_wide(&tops, &mut merged.site, &mut found, &mut named_files);
     for (source, fields) in &tops {
         let reader = &mut source.reader(&mut found, &mut named_files, built_in);
         named(reader, fields, &mut merged);
@@ -305,6 +305,7 @@ fn build(sources: Vec<Source>, files: Vec<PathBuf>, mut found: Diagnostics, buil
     if complete {
         check_names(&merged, &mut found);
         lower_confirm::check(&merged.site, &merged.buses, &mut found);
+        lower_http::check(&merged.site, http.as_ref(), &merged.buses, &mut found);
     }
     if !found.has_errors() {
         warn(&merged, sources.first(), &mut found);
@@ -340,18 +341,18 @@ fn top<'n>(reader: &mut Reader<'_>, source: &'n Source) -> Option<Fields<'n>> {
     Some(fields)
 }
 
-/// `journal` and `defaults`: at most once in a site.
+/// `journal`, `http` and `defaults`: at most once in a site.
 fn site_wide(
     tops: &[(&Source, Fields<'_>)],
     site: &mut Site,
     found: &mut Diagnostics,
     named_files: &mut Vec<NamedFile>,
-) -> Limits {
-    let mut default = Limits::default();
+) -> (Limits, Option<lower_http::Places>) {
+    let (mut default, mut places) = (Limits::default(), None);
     let mut first: HashMap<&str, Span> = HashMap::new();
     for (source, fields) in tops {
         let reader = &mut source.reader(found, named_files, &[]);
-        for word in ["journal", "defaults"] {
+        for word in ["journal", "http", "defaults"] {
             if let Some(span) = fields.key_span(word)
                 && let Some(before) = first.insert(word, span)
             {
@@ -361,11 +362,16 @@ fn site_wide(
         if let Some(inner) = fields.block(reader, "journal") {
             site.journal = lower_bus::journal(reader, &inner);
         }
+        if let Some(inner) = fields.block(reader, "http") {
+            let span = fields.key_span("http").unwrap_or(inner.span);
+            let (http, at) = lower_http::http(reader, span, &inner);
+            (site.http, places) = (Some(http), Some(at));
+        }
         if let Some(inner) = fields.block(reader, "defaults") {
             default = limits(reader, &inner, default);
         }
     }
-    default
+    (default, places)
 }
 
 fn twice(found: &mut Diagnostics, message: String, span: Span, before: Span) {
@@ -465,7 +471,7 @@ fn there_are(wrong: &str, names: &Names, none: &str) -> String {
 /// What can be used, but hardly as meant. Only of a site without errors: behind an error the rest is a guess.
 fn warn(merged: &Merged, first: Option<&Source>, found: &mut Diagnostics) {
     for (name, bus) in merged.site.buses.iter().filter(|(_, bus)| bus.listens()) {
-        if let (Some((why, hint)), Some(span)) = (lower_bus::refuses_all(&bus.trust), merged.buses.get(name)) {
+        if let (Some((why, hint)), Some(span)) = (lower_bus::refuses_all(bus), merged.buses.get(name)) {
             let message = format!("bus {} {why}: every message on it will be refused", shown(name));
             found.push(Diagnostic::warning(*span, message).hint(hint));
         }

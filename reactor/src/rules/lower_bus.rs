@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
-use super::lower_amqp;
-use super::lower_confirm;
-use super::lower_fedmsg;
 use super::node::{Key, Node};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
 use super::words::{BUS, Shape};
+use super::{lower_amqp, lower_confirm, lower_fedmsg, lower_http};
 use crate::journal::place::Postgres;
 use crate::trust::{TrustConfig, X509Config};
 
@@ -30,23 +28,36 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let queue = fields.size(reader, "queue");
     let silence = fields.some_time(reader, "silence");
     let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
-    if fields.key_span("amqp").is_some() {
+    let webhook = lower_http::of_bus(reader, &fields);
+    let is_posted_to = fields.key_span("webhook").is_some();
+    if is_posted_to {
+        // What stands beside it was looked at there.
+    } else if fields.key_span("amqp").is_some() {
         beside_amqp(reader, &fields);
     } else if fields.key_span("fedmsg").is_none() && publish.is_none() {
         let message = format!("bus {} says neither where to listen nor where to publish", shown(&name.text));
-        reader.error(name.span, message, "add `fedmsg: [tcp://HOST:PORT]`, or `amqp:`, or `publish:`");
+        reader.error(name.span, message, "add `fedmsg: [tcp://HOST:PORT]`, or `amqp:`, or `webhook:`, or `publish:`");
     }
     let trust = trust.map(|fields| {
         if let (Some(span), None) = (fields.key_span("broker"), amqp_span) {
             reader.error(span, "`broker` is for a bus with `amqp`", "what comes by fedmsg is signed: x509 or gpg");
         }
+        for word in ["x509", "gpg", "unsigned"] {
+            if let (Some(span), true) = (fields.key_span(word), is_posted_to) {
+                let message =
+                    format!("`{word}` is for a bus whose messages are signed; a webhook's secret is its proof");
+                reader.error(span, message, "keep `policy` and `unlisted`, or leave `trust` out");
+            }
+        }
         trust_block(reader, &fields)
     });
+    let trust = if is_posted_to { trust.or_else(|| Some(lower_http::trust_of_secret())) } else { trust };
     Some(BusConfig {
         name: Arc::from(name.text.as_str()),
         fedmsg,
         discovery,
         amqp,
+        webhook,
         topics,
         trust: trust.unwrap_or_default(),
         publish,
@@ -163,11 +174,14 @@ fn policy(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeMap<String, Vec<
 }
 
 /// Why every message on a bus is refused, and what to do about it; `None` where some can be trusted.
-pub(super) fn refuses_all(trust: &TrustConfig) -> Option<(&'static str, &'static str)> {
-    if *trust == TrustConfig::default() {
+pub(super) fn refuses_all(bus: &BusConfig) -> Option<(&'static str, &'static str)> {
+    let trust = &bus.trust;
+    let by_secret = bus.webhook.is_some();
+    if !by_secret && *trust == TrustConfig::default() {
         return Some(("has no `trust`", "add `trust: { x509: { ca: FILE }, policy: { TOPIC: [SIGNER] } }`"));
     }
-    if trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned && !trust.accept_broker {
+    if !by_secret && trust.x509.is_none() && trust.gpg_keys.is_none() && !trust.accept_unsigned && !trust.accept_broker
+    {
         return Some((
             "trusts no certificate and no key",
             "add `x509: { ca: FILE }` or `gpg: { keys: [FILE] }` to its `trust`",

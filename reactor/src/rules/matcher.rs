@@ -29,6 +29,7 @@ pub struct Rules {
     by_name: HashMap<Arc<str>, usize>,
     /// Reactor's own topics are matched only by patterns that name them (see [`Pattern`]).
     index: Index,
+    keeps_envelopes: bool,
 }
 
 impl Rules {
@@ -41,7 +42,20 @@ impl Rules {
             by_name: rules.iter().enumerate().map(|(at, rule)| (rule.name.clone(), at)).collect(),
             index: Index::new(all),
             rules,
+            keeps_envelopes: false,
         }
+    }
+
+    /// The same, for a site that tells others what came (`http: { history: … }`).
+    #[must_use]
+    pub fn keeping_envelopes(self, keeps_envelopes: bool) -> Self {
+        Self { keeps_envelopes, ..self }
+    }
+
+    /// Whether the journal keeps what stood beside a message's body, for those who want to check its signature too.
+    #[must_use]
+    pub const fn keeps_envelopes(&self) -> bool {
+        self.keeps_envelopes
     }
 
     /// Whether any rule's topic fits. Called for every message on the bus.

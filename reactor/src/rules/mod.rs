@@ -21,6 +21,7 @@ mod lower_bus;
 pub(crate) mod lower_confirm;
 mod lower_fedmsg;
 mod lower_handler;
+mod lower_http;
 mod lower_rule;
 mod lower_test;
 pub mod matcher;

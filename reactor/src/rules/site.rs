@@ -12,8 +12,10 @@ use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::fedmsg::discovery::Discovery;
+use crate::http::HttpConfig;
 use crate::journal::place::Postgres;
-use crate::trust::TrustConfig;
+use crate::trust::webhook::WebhookConfig;
+use crate::trust::{TrustConfig, Verifier};
 
 /// Everything a site directory or `rules.yaml` says.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Site {
     pub buses: BTreeMap<String, BusConfig>,
     /// What is kept.
     pub journal: JournalConfig,
+    /// Where to listen for webhooks and questions, if anywhere.
+    pub http: Option<HttpConfig>,
     /// What can be done, by name.
     pub handlers: BTreeMap<String, HandlerConfig>,
     /// Which messages, what reaction.
@@ -52,6 +56,8 @@ pub struct BusConfig {
     pub discovery: Discovery,
     /// The broker of an AMQP bus; then there are no fedmsg endpoints.
     pub amqp: Option<AmqpBus>,
+    /// What is posted to us; then there are no fedmsg endpoints and no broker.
+    pub webhook: Option<Arc<WebhookConfig>>,
     /// Prefixes to subscribe to (`topics:`); empty = what the rules need.
     pub topics: Vec<String>,
     /// Who is believed.
@@ -71,7 +77,26 @@ impl BusConfig {
     /// acknowledged, so reading only to refuse would throw away what somebody may want later.
     #[must_use]
     pub fn listens(&self) -> bool {
-        !self.fedmsg.is_empty() || !self.discovery.is_empty() || self.amqp.is_some() && self.trust.accept_broker
+        !self.fedmsg.is_empty()
+            || !self.discovery.is_empty()
+            || self.amqp.is_some() && self.trust.accept_broker
+            || self.webhook.is_some()
+    }
+
+    /// What of a webhook is fixed as long as the daemon runs: the path, and the largest body in bytes.
+    #[must_use]
+    pub fn door(&self) -> Option<(&str, usize)> {
+        self.webhook.as_ref().map(|webhook| (webhook.path.as_str(), webhook.body_bytes_max))
+    }
+
+    /// What judges its messages.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        let verifier = Verifier::open(self.trust.clone());
+        match &self.webhook {
+            Some(webhook) => verifier.with_webhook(self.name.clone(), webhook.clone()),
+            None => verifier,
+        }
     }
 }
 

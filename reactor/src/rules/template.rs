@@ -65,6 +65,14 @@ impl Template {
         &self.source
     }
 
+    /// The paths that it looks at, as `["headers", "x-github-event"]`.
+    #[must_use]
+    pub fn paths(&self) -> Vec<&[String]> {
+        let mut found = Vec::new();
+        paths_of_nodes(&self.nodes, &mut found);
+        found
+    }
+
     /// Renders it as text, at most [`OUTPUT_BYTES_MAX`] bytes.
     ///
     /// # Errors
@@ -82,6 +90,30 @@ impl Template {
             return value.as_str().map_or(Ok(()), |text| fits(text.len())).map(|()| value);
         }
         self.render(scope).map(Value::String)
+    }
+}
+
+fn paths_of_nodes<'t>(nodes: &'t [Node], found: &mut Vec<&'t [String]>) {
+    for node in nodes {
+        match node {
+            Node::Text(_) => {}
+            Node::Value(expr) => paths_of(expr, found),
+            Node::If { test, then, otherwise, .. } => {
+                paths_of(test, found);
+                paths_of_nodes(then, found);
+                paths_of_nodes(otherwise, found);
+            }
+        }
+    }
+}
+
+fn paths_of<'t>(expr: &'t Expr, found: &mut Vec<&'t [String]>) {
+    match expr {
+        Expr::Literal(_) => {}
+        Expr::Path(path) => found.push(path),
+        Expr::Default(both) => [&both.0, &both.1].into_iter().for_each(|one| paths_of(one, found)),
+        Expr::PluckMessages(path) => paths_of(path, found),
+        Expr::Call(_, args) => args.iter().for_each(|arg| paths_of(arg, found)),
     }
 }
 

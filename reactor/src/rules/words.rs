@@ -3,9 +3,11 @@
 
 mod amqp;
 mod fedmsg;
+mod http;
 
 pub use amqp::{AMQP, BINDING, EXCHANGE, QOS, QUEUE, TLS};
 pub use fedmsg::{DNS, FEDMSG};
+pub use http::{HISTORY, HTTP, SECRETS, WEBHOOK};
 
 /// A word and what it takes.
 #[derive(Debug)]
@@ -115,6 +117,8 @@ pub static SITE: Block = block(
         word("bus", Shape::Named(&Shape::Block(&BUS)), "where messages come from and go to, by name")
             .also(&["buses", "busses"]),
         word("journal", Shape::Block(&JOURNAL), "what is kept, and how long"),
+        word("http", Shape::Block(&HTTP), "where to listen for webhooks, and for who asks what came")
+            .also(&["web", "server", "listen"]),
         word("handlers", Shape::Named(&Shape::Handler), "what can be done, by name").also(&["handler"]),
         word("defaults", Shape::Block(&DEFAULTS), "limits of every rule that does not give its own").also(&["default"]),
         word("rules", Shape::List(&RULE), "which messages, and what reaction").also(&["rule"]),
@@ -134,6 +138,12 @@ pub static BUS: Block = block(
         .also(&["addresses", "endpoints", "listen", "subscribe"]),
         word("amqp", Shape::Block(&AMQP), "in place of `fedmsg`: the broker of fedora-messaging (RabbitMQ)")
             .also(&["rabbitmq", "fedora_messaging"]),
+        word(
+            "webhook",
+            Shape::Block(&WEBHOOK),
+            "in place of `fedmsg`: what is posted to us over HTTP, signed with a secret",
+        )
+        .also(&["hook", "http", "webhooks"]),
         word("topics", Shape::Texts, "topic prefixes to subscribe to; without it, what the rules need")
             .also(&["prefixes"]),
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),

@@ -58,7 +58,7 @@ fn check_headers(headers: &Map<String, Value>) -> Result<(), String> {
 }
 
 /// The object that the body is. `null` is an empty one, as in Python.
-fn body(bytes: &[u8], encoding: Option<&str>) -> Result<Value, String> {
+pub(super) fn body(bytes: &[u8], encoding: Option<&str>) -> Result<Value, String> {
     let recoded;
     let encoding = encoding.unwrap_or("utf-8");
     let text = match encoding.to_ascii_lowercase().replace(['-', '_', ' '], "").as_str() {

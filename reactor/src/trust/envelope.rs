@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::canonical::{Json, parse};
 use super::encoding::sha256_hex;
-use crate::message::{BODY_BYTES_MAX, ID_BYTES_MAX, Topic};
+use crate::message::{BODY_BYTES_MAX, Form, ID_BYTES_MAX, RawMessage, Topic};
 
 /// A body that is an envelope with a good topic.
 pub struct Envelope<'a> {
@@ -32,6 +32,24 @@ pub enum Claim<'e> {
     },
     /// Neither signature nor certificate.
     Unsigned,
+}
+
+/// Most bytes of an envelope beside its `msg` that are kept: a signature, a certificate, and some.
+pub const KEPT_BYTES_MAX: usize = 32 * 1024;
+
+/// What a signed envelope holds beside `msg`, as a JSON object: with the message's body, whoever gets both can check the signature
+/// as we did. `None` where nothing was signed, or it is too large to keep.
+#[must_use]
+pub fn beside_msg(raw: &RawMessage) -> Option<String> {
+    if matches!(raw.form, Form::Amqp(_) | Form::Judged(_)) {
+        return None;
+    }
+    let envelope = Envelope::read(&raw.body, &raw.topic).ok()?;
+    if matches!(envelope.claim(), Ok(Claim::Unsigned) | Err(_)) {
+        return None;
+    }
+    let fields = envelope.json.encode_without(&["msg"], KEPT_BYTES_MAX);
+    String::from_utf8(fields).ok().filter(|fields| fields.len() <= KEPT_BYTES_MAX)
 }
 
 impl<'a> Envelope<'a> {

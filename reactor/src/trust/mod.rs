@@ -4,6 +4,7 @@
 //! * [`verifier`]: raw message → verified message or refusal
 //! * [`x509`], [`gpg`]: the two kinds of signature
 //! * [`broker`]: messages that nobody signs, of a broker that the site believes
+//! * [`webhook`]: messages that come by HTTP, signed with a secret
 //! * [`policy`]: who may say what
 //! * [`canonical`]: JSON as Python writes it, which is what was signed
 //! * [`local`](local()): messages that the operator hands over as a file
@@ -25,8 +26,10 @@ pub mod policy;
 pub mod sign;
 pub mod verifier;
 mod watched;
+pub mod webhook;
 pub mod x509;
 
+pub use envelope::beside_msg;
 pub use local::local;
 pub use verifier::{Verifier, signature_alone};
 pub use watched::RELOAD_CHECK_SECONDS;

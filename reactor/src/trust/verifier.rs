@@ -1,6 +1,8 @@
 //! Raw message → verified message, or a refusal that says why. Time comes in as an argument; the only IO is reading the
 //! files of keys, certificates and revocation lists when they change.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Map;
 
@@ -8,6 +10,7 @@ use super::encoding::sha256_hex;
 use super::envelope::{Claim, Envelope};
 use super::gpg::Gpg;
 use super::policy::Policy;
+use super::webhook::{Delivery, Unfit, Webhook, WebhookConfig};
 use super::x509::{X509, verify_signature_alone};
 use super::{Refusal, TrustConfig, Verified, broker};
 use crate::message::{Form, Message, RawMessage};
@@ -22,6 +25,7 @@ pub struct Verifier {
     policy: Policy,
     accept_unsigned: bool,
     accept_broker: bool,
+    webhook: Option<Webhook>,
 }
 
 impl Verifier {
@@ -35,7 +39,23 @@ impl Verifier {
             policy: Policy::new(&config.policy, config.accept_unlisted),
             accept_unsigned: config.accept_unsigned,
             accept_broker: config.accept_broker,
+            webhook: None,
         }
+    }
+
+    /// The same, for what comes by the webhook of the bus of that name.
+    #[must_use]
+    pub fn with_webhook(self, bus: Arc<str>, config: Arc<WebhookConfig>) -> Self {
+        Self { webhook: Some(Webhook::open(bus, config)), ..self }
+    }
+
+    /// Whether a delivery is genuine and may say its topic. Whoever brings it hands the answer on as [`Form::Judged`].
+    ///
+    /// # Errors
+    /// The first thing that is wrong, in words.
+    pub fn webhook(&self, delivery: &Delivery, now: Timestamp) -> Result<Verified<Message>, Unfit> {
+        let none = || Unfit::Stranger(Refusal::new("the bus has no webhook any more"));
+        self.webhook.as_ref().ok_or_else(none)?.judge(delivery, &self.policy, now)
     }
 
     /// Whether the message is genuine and its signer may use its topic.
@@ -44,6 +64,8 @@ impl Verifier {
     /// The first thing that is wrong, in words.
     pub fn verify(&self, raw: &RawMessage, now: Timestamp) -> Result<Verified<Message>, Refusal> {
         let message = match &raw.form {
+            // Who sent it waits for the answer, so it was judged when it came, by `webhook` of this bus.
+            Form::Judged(judged) => return judged.as_ref().clone(),
             Form::Envelope => self.enveloped(raw, now)?,
             Form::Amqp(form) if self.accept_broker => broker::message(raw, form).map_err(Refusal::new)?,
             Form::Amqp(_) => {
@@ -90,6 +112,7 @@ impl Verifier {
     pub fn problems(&self, now: Timestamp) -> Vec<String> {
         let mut problems = self.x509.as_ref().map(|x509| x509.problems(now)).unwrap_or_default();
         problems.extend(self.gpg.as_ref().map(|gpg| gpg.problems(now)).unwrap_or_default());
+        problems.extend(self.webhook.as_ref().map(|webhook| webhook.problems(now)).unwrap_or_default());
         problems
     }
 }

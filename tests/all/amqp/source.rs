@@ -158,7 +158,7 @@ async fn what_can_be_no_message_costs_itself_alone() {
     let (raws, _source) = reading.await.expect("no panic");
     let why = |raw: &RawMessage| match &raw.form {
         Form::Amqp(form) => Result::as_ref(form).err().cloned().unwrap_or_default(),
-        Form::Envelope => panic!("{raw:?}"),
+        Form::Envelope | Form::Judged(_) => panic!("{raw:?}"),
     };
     assert!(why(&raws[0]).contains("deeper than"), "{}", why(&raws[0]));
     assert!(why(&raws[1]).contains("3145728 bytes"), "{}", why(&raws[1]));

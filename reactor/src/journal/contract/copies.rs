@@ -17,6 +17,8 @@ fn full(journal: &mut dyn Journal) {
     for n in 0..PAGE_ROWS + 20 {
         journal.write(&[Entry::Message(message(&format!("old{n}")))]).unwrap();
     }
+    let fields = r#"{"signature":"abc","i":1}"#.to_owned();
+    journal.write(&[Entry::Envelope { message: "old3".into(), fields }]).unwrap();
     let with = ReactionRow {
         with: Some(json!({"user": "ralph\u{0}"})),
         reason: Some("\u{0}why".into()),

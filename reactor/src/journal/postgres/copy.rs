@@ -10,7 +10,7 @@ use super::session::Session;
 use super::text::{plain, time};
 use super::write::{Must, Steps, fold, lower};
 use crate::journal::copy::{Kind, Page, Row};
-use crate::journal::{ReactionRow, StoryLine};
+use crate::journal::{Kept, ReactionRow, StoryLine};
 
 /// The rows of a page, each with its number.
 pub(super) async fn page(session: &Session, page: &Page) -> Result<Vec<(u64, Row)>, Fault> {
@@ -18,11 +18,14 @@ pub(super) async fn page(session: &Session, page: &Page) -> Result<Vec<(u64, Row
     let at_most = i64::try_from(page.at_most).unwrap_or(i64::MAX);
     match page.of {
         Kind::Messages => {
-            let sql = "SELECT n, stored, id, topic, sent, bus, signer, headers::text AS headers, body::text AS body
+            let sql = "SELECT n, stored, id, topic, sent, bus, signer, headers::text AS headers, body::text AS body,
+                           envelope::text AS envelope
                        FROM message WHERE n > $1 ORDER BY n LIMIT $2";
             let rows = session.rows(sql, &[&after, &at_most]).await?;
-            let one =
-                |row| Ok((number(row, "n")?, Row::Message { message: message(row)?, stored: get(row, "stored")? }));
+            let one = |row| {
+                let kept = Kept { message: message(row)?, envelope: get(row, "envelope")? };
+                Ok((number(row, "n")?, Row::Message { kept, stored: get(row, "stored")? }))
+            };
             rows.iter().map(one).collect()
         }
         Kind::Reactions => {
@@ -73,8 +76,9 @@ impl Steps {
     /// Puts a row in.
     pub(super) fn put(&mut self, row: &Row) -> Result<(), Fault> {
         match row {
-            Row::Message { message, stored } => {
+            Row::Message { kept: Kept { message, envelope }, stored } => {
                 self.message(message)?;
+                envelope.iter().for_each(|fields| self.envelope(&message.id, fields));
                 self.add(
                     "UPDATE message SET stored = $2 WHERE id = $1",
                     vec![Box::new(plain(&message.id)), Box::new(time(*stored))],

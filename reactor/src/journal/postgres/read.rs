@@ -9,6 +9,7 @@ use tokio_postgres::types::FromSqlOwned;
 
 use super::copy;
 use super::fault::Fault;
+use super::history;
 use super::session::Session;
 use super::text::{meant, plain};
 use super::write::lower;
@@ -59,6 +60,7 @@ async fn answer_within(session: &Session, question: &Question) -> Result<Answer,
         Question::Settings(prefix) => settings(session, prefix).await.map(Answer::Settings),
         Question::Refused(at_most) => refused(session, *at_most).await.map(Answer::Refused),
         Question::Page(page) => copy::page(session, page).await.map(Answer::Page),
+        Question::Messages(wanted) => history::page(session, wanted).await.map(Answer::Messages),
     }
 }
 

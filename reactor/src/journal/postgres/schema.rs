@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::session::Session;
 
 /// Version n = the first n of these have run. Never change one that was released; add another.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 /// `writer` has one row. `generation` counts the daemons that took the journal: whoever finds another one than its own was
 /// replaced, and must not write. `batch` is the number of the last batch that was committed: that is how one whose answer
@@ -96,6 +96,12 @@ CREATE TABLE writer (
     since timestamptz NOT NULL
 );
 INSERT INTO writer (generation, batch, node, since) VALUES (0, 0, '', now());
+";
+
+/// For those who ask what came when (`Question::Messages`).
+const SECOND: &str = "
+ALTER TABLE message ADD COLUMN envelope json;
+CREATE INDEX message_sent ON message (sent, n, topic);
 ";
 
 /// The version of the tables; 0 = there are none.

@@ -61,6 +61,7 @@ pub(super) fn steps(batch: &[Entry]) -> Result<Vec<Step>, Fault> {
     for entry in batch {
         match entry {
             Entry::Message(message) => steps.message(message)?,
+            Entry::Envelope { message, fields } => steps.envelope(message, fields),
             Entry::Reaction(row, messages) => steps.reaction(row, messages)?,
             Entry::Joined { reaction, message, not_before } => steps.link(reaction, message, Some(*not_before)),
             Entry::Update(row) => steps.update(row)?,
@@ -109,6 +110,14 @@ impl Steps {
             Must::MessageOrNothing,
         );
         Ok(())
+    }
+
+    pub(super) fn envelope(&mut self, message: &str, fields: &str) {
+        self.add(
+            "UPDATE message SET envelope = $2::text::json WHERE id = $1 AND envelope IS NULL",
+            vec![Box::new(plain(message)), Box::new(fields.to_owned())],
+            Must::Nothing,
+        );
     }
 
     pub(super) fn reaction(&mut self, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {

@@ -4,10 +4,10 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::fault::Fault;
 use super::read::{REACTION, lines, message, reactions};
-use super::write::{add_done, add_message, add_reaction, number};
+use super::write::{add_done, add_envelope, add_message, add_reaction, number};
 use crate::journal::copy::{Kind, Page, Row};
 use crate::journal::text::{read_time, time};
-use crate::journal::{ReactionRow, RefusedRow};
+use crate::journal::{Kept, ReactionRow, RefusedRow};
 
 /// The rows of a page, each with its number.
 pub(super) fn page(tx: &Connection, page: &Page) -> Result<Vec<(u64, Row)>, Fault> {
@@ -27,13 +27,14 @@ pub(super) fn page(tx: &Connection, page: &Page) -> Result<Vec<(u64, Row)>, Faul
 
 fn messages(tx: &Connection, after: i64, at_most: i64) -> Result<Vec<(i64, Row)>, Fault> {
     let mut statement = tx.prepare_cached(
-        "SELECT id, topic, sent, bus, signer, headers, body, n, stored FROM message WHERE n > ?1 ORDER BY n LIMIT ?2",
+        "SELECT id, topic, sent, bus, signer, headers, body, n, stored, envelope FROM message WHERE n > ?1 ORDER BY n LIMIT ?2",
     )?;
     let mut rows = statement.query([after, at_most])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let stored = read_time(&row.get::<_, String>(8)?)?;
-        found.push((row.get(7)?, Row::Message { message: message(row)?, stored }));
+        let kept = Kept { message: message(row)?, envelope: row.get(9)? };
+        found.push((row.get(7)?, Row::Message { kept, stored }));
     }
     Ok(found)
 }
@@ -77,8 +78,9 @@ fn refused(tx: &Connection, after: i64, at_most: i64) -> Result<Vec<(i64, Row)>,
 /// Puts a row in; how many messages that are new.
 pub(super) fn put(tx: &Transaction<'_>, row: &Row) -> Result<u64, Fault> {
     match row {
-        Row::Message { message, stored } => {
+        Row::Message { kept: Kept { message, envelope }, stored } => {
             let is_new = add_message(tx, message)?;
+            envelope.iter().try_for_each(|fields| add_envelope(tx, &message.id, fields))?;
             tx.prepare_cached("UPDATE message SET stored = ?2 WHERE id = ?1")?
                 .execute(params![message.id, time(*stored)])?;
             Ok(u64::from(is_new))

@@ -8,6 +8,7 @@ use serde_json::Map;
 
 use super::copy;
 use super::fault::Fault;
+use super::history;
 use super::schema::pending;
 use crate::journal::text::{end_of_prefix, read_json, read_time, state};
 use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
@@ -44,6 +45,7 @@ pub(super) fn answer(connection: &Connection, question: &Question, bytes: u64) -
         Question::Settings(prefix) => settings(&tx, prefix).map(Answer::Settings),
         Question::Refused(at_most) => refused(&tx, *at_most).map(Answer::Refused),
         Question::Page(page) => copy::page(&tx, page).map(Answer::Page),
+        Question::Messages(wanted) => history::page(&tx, wanted).map(Answer::Messages),
     }
 }
 

@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::functions::FunctionFlags;
 
 use super::fault::Fault;
+use crate::journal::category;
 
 /// `PRAGMA user_version` n = the first n of these have run. Never change one that was released; add another.
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 
 /// A reaction in one of these states is pending: nothing may forget it.
 macro_rules! pending {
@@ -109,6 +111,13 @@ ALTER TABLE reaction ADD COLUMN part TEXT;
 ALTER TABLE reaction ADD COLUMN parent TEXT;
 ";
 
+/// For those who ask what came when (`Question::Messages`): the index alone says which messages fit. `envelope` is what stood beside the body of a signed message, where the site
+/// tells others what came.
+const THIRD: &str = "
+ALTER TABLE message ADD COLUMN envelope TEXT;
+CREATE INDEX message_sent ON message (sent, n, topic);
+";
+
 /// How long a statement waits for another program's lock, such as a person's `sqlite3`.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// Pages in the write-ahead log after which a commit moves them into the database file.
@@ -128,6 +137,11 @@ pub(super) fn set_up(connection: &Connection) -> Result<(), Fault> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    let of_topic = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("category", 1, of_topic, |context| {
+        let topic: String = context.get(0)?;
+        Ok(category(&topic).to_owned())
+    })?;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ pub(super) fn batch(tx: &Transaction<'_>, batch: &[Entry]) -> Result<u64, Fault>
     for entry in batch {
         match entry {
             Entry::Message(message) => new_messages += u64::from(add_message(tx, message)?),
+            Entry::Envelope { message, fields } => add_envelope(tx, message, fields)?,
             Entry::Reaction(row, messages) => add_reaction(tx, row, messages)?,
             Entry::Joined { reaction, message, not_before } => join(tx, reaction, message, *not_before)?,
             Entry::Update(row) => update(tx, row)?,
@@ -56,6 +57,12 @@ pub(super) fn add_message(tx: &Transaction<'_>, message: &Message) -> Result<boo
             json(&message.body)?
         ])?;
     Ok(added > 0)
+}
+
+pub(super) fn add_envelope(tx: &Transaction<'_>, message: &str, fields: &str) -> Result<(), Fault> {
+    tx.prepare_cached("UPDATE message SET envelope = ?2 WHERE id = ?1 AND envelope IS NULL")?
+        .execute([message, fields])?;
+    Ok(())
 }
 
 /// The reaction's number in the file.

@@ -22,6 +22,7 @@ mod broker;
 mod envelope;
 mod gpg;
 mod sign;
+mod webhook;
 mod x509;
 
 const TOPIC: &str = "org.example.test.user.update";

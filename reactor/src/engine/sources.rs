@@ -1,0 +1,132 @@
+//! A bus of the site → a source that is read, with all that belongs to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use super::clock;
+use super::daemon::Health;
+use crate::bus::webhook::{Inbox, WebhookSource};
+use crate::bus::{Counters, Source, Wants, amqp::AmqpSource, fedmsg::FedmsgSource, silence};
+use crate::http::hook::Hook;
+use crate::journal::handle::JournalHandle;
+use crate::rules::matcher::Rules;
+use crate::rules::site::BusConfig;
+use crate::trust::Verifier;
+
+/// What a bus needs while it is read.
+pub(super) struct OpenBus {
+    config: BusConfig,
+    verifier: Arc<ArcSwap<Verifier>>,
+    counters: Arc<Counters>,
+    /// Whether messages that no rule wants are wanted too (`history: all`).
+    takes_all: Arc<AtomicBool>,
+    resubscribe: Resubscribe,
+    hook: Option<Arc<Hook>>,
+}
+
+/// Opens a bus.
+///
+/// # Errors
+/// What can't work of what the site says of it.
+pub(super) fn open_bus(
+    config: BusConfig,
+    rules: &Arc<ArcSwap<Rules>>,
+    history_all: bool,
+    journal: &Arc<JournalHandle>,
+    health: &Arc<Health>,
+) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
+    let of = rules.clone();
+    let takes_all = Arc::new(AtomicBool::new(history_all));
+    let all = takes_all.clone();
+    let wants: Wants = Arc::new(move |topic| all.load(Ordering::Relaxed) || of.load().wants(topic));
+    let opened = open_source(&config, wants.clone(), prefixes(&config, &rules.load(), history_all))?;
+    let verifier = Arc::new(ArcSwap::from_pointee(config.verifier()));
+    for problem in verifier.load().problems(clock()) {
+        tracing::warn!(bus = %config.name, "{problem}");
+    }
+    let hook = opened.inbox.zip(config.webhook.clone()).map(|(inbox, webhook)| {
+        let (verifier, journal, health) = (verifier.clone(), journal.clone(), health.clone());
+        Arc::new(Hook { bus: config.name.clone(), config: webhook, verifier, wants, inbox, journal, health })
+    });
+    let (source, resubscribe) = (opened.source, opened.resubscribe);
+    let counters = source.counters();
+    counters.set_silence_limit(config.silence);
+    tokio::spawn(silence::watch(config.name.clone(), counters.clone()));
+    let bus = OpenBus { config, verifier, counters, takes_all, resubscribe, hook };
+    Ok((bus, source))
+}
+
+type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
+
+/// The source that fits a bus.
+struct Opened {
+    source: Box<dyn Source>,
+    /// How to change what it subscribes to.
+    resubscribe: Resubscribe,
+    /// Where what is posted goes, if it is posted.
+    inbox: Option<Arc<Inbox>>,
+}
+
+fn open_source(config: &BusConfig, wants: Wants, prefixes: Vec<String>) -> anyhow::Result<Opened> {
+    if config.webhook.is_some() {
+        let source = WebhookSource::new(&config.name, config.queue_messages_max);
+        let inbox = Some(source.inbox());
+        return Ok(Opened { source: Box::new(source), resubscribe: Box::new(|_| {}), inbox });
+    }
+    if let Some(amqp) = &config.amqp {
+        // What comes is said by its bindings; what of it is wanted, `wants` knows.
+        let source = Box::new(AmqpSource::open(&config.name, amqp, wants)?);
+        return Ok(Opened { source, resubscribe: Box::new(|_| {}), inbox: None });
+    }
+    let source = FedmsgSource::open(config, wants, prefixes)?;
+    let subscriber = source.subscriber();
+    let resubscribe = Box::new(move |prefixes| subscriber.resubscribe(prefixes));
+    Ok(Opened { source: Box::new(source), resubscribe, inbox: None })
+}
+
+/// What to subscribe to: the site's `topics`, else what the rules need.
+fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String> {
+    if !config.topics.is_empty() {
+        return config.topics.clone();
+    }
+    if history_all { vec![String::new()] } else { rules.prefixes() }
+}
+
+impl OpenBus {
+    /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
+    pub(super) fn reload(&self, config: &BusConfig, rules: &Rules, history_all: bool) {
+        let addresses = |bus: &BusConfig| (bus.fedmsg.clone(), bus.discovery.clone(), bus.amqp.clone());
+        if addresses(config) != addresses(&self.config) || config.door() != self.config.door() {
+            tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
+        }
+        self.verifier.store(Arc::new(config.verifier()));
+        self.counters.set_silence_limit(config.silence);
+        self.takes_all.store(history_all, Ordering::Relaxed);
+        (self.resubscribe)(prefixes(config, rules, history_all));
+    }
+
+    pub(super) fn verifier(&self) -> Arc<ArcSwap<Verifier>> {
+        self.verifier.clone()
+    }
+
+    /// Where it is posted to, if it is.
+    pub(super) fn hook(&self) -> Option<Arc<Hook>> {
+        self.hook.clone()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn problems(&self, now: Timestamp) -> Vec<String> {
+        let of_bus = self.counters.trouble().into_iter().chain(self.counters.silent());
+        self.verifier.load().problems(now).into_iter().chain(of_bus).collect()
+    }
+}
