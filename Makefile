@@ -38,8 +38,9 @@ bench: deps ## measure what PERFORMANCE.md quotes (a release build, then about h
 	$(CARGO) build --release -p reactor
 	$(CARGO) run --release -p reactor-benches -- $(ARGS)
 
-soak: deps build ## kill -9 the daemon 2,000 times under load (CI does 200)
+soak: deps build ## kill -9 the daemon 2,000 times under load (CI does 200), and three nodes with 100,000 messages (CI: 360)
 	REACTOR_KILLS=2000 $(CARGO) test $(QUICK) -p reactor-tests --test all -- kill --nocapture
+	REACTOR_NODES_MESSAGES=100000 $(CARGO) test $(QUICK) -p reactor-tests --test all -- nodes::three --nocapture
 
 release: ## the binary for packages: target/release/reactor
 	$(CARGO) build --release -p reactor

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver as Stamps, channel};
+use std::sync::mpsc::{Receiver as Channel, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -28,6 +28,8 @@ const STAMPS_SECONDS_MAX: u64 = 30;
 
 /// What a started program said: its verb, its number, when it started (seconds since 1970).
 type Stamp = (String, usize, f64);
+/// What started programs say, as it comes.
+pub type Stamps = Channel<Stamp>;
 
 /// What the daemon did: milliseconds from publish to plan and to apply, and its processor milliseconds a message.
 struct Delays {
@@ -42,7 +44,7 @@ struct Bench<'a> {
     pki: Pki,
     bodies: Vec<Vec<u8>>,
     to: String,
-    stamps: Stamps<Stamp>,
+    stamps: Stamps,
 }
 
 /// Runs it.
@@ -74,7 +76,11 @@ pub fn run(env: &Env) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn listen() -> Result<(String, Stamps<Stamp>)> {
+/// Where stamps are sent to, and where they come in.
+///
+/// # Errors
+/// When there is no socket.
+pub fn listen() -> Result<(String, Stamps)> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let to = socket.local_addr()?.to_string();
     let (send, stamps) = channel();
@@ -94,7 +100,10 @@ fn listen() -> Result<(String, Stamps<Stamp>)> {
 }
 
 /// Waits for this many stamps; gives for each verb and number when it started.
-fn collect(stamps: &Stamps<Stamp>, count: usize) -> Result<HashMap<(String, usize), f64>> {
+///
+/// # Errors
+/// When they do not come.
+pub fn collect(stamps: &Stamps, count: usize) -> Result<HashMap<(String, usize), f64>> {
     let mut all = HashMap::new();
     while all.len() < count {
         let next = stamps.recv_timeout(Duration::from_secs(STAMPS_SECONDS_MAX));
@@ -105,7 +114,8 @@ fn collect(stamps: &Stamps<Stamp>, count: usize) -> Result<HashMap<(String, usiz
 }
 
 /// Milliseconds from `sent[n]` to the stamp of `verb` and `n`.
-fn after(sent: &[f64], stamps: &HashMap<(String, usize), f64>, verb: &str) -> Vec<f64> {
+#[must_use]
+pub fn after(sent: &[f64], stamps: &HashMap<(String, usize), f64>, verb: &str) -> Vec<f64> {
     let one = |(n, sent): (usize, &f64)| stamps.get(&(verb.to_owned(), n)).map(|at| (at - sent) * 1e3);
     sent.iter().enumerate().filter_map(one).collect()
 }

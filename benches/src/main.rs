@@ -12,6 +12,7 @@
     reason = "a program that measures starts programs, reads the clock and prints; none of it is part of the daemon"
 )]
 
+mod amqp;
 mod daemon;
 mod gitolite;
 mod journal;
@@ -53,10 +54,11 @@ impl Env {
 
 type Bench = fn(&Env) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench, &str); 11] = [
+const BENCHES: [(&str, Bench, &str); 12] = [
     ("matching", matching::run, "topic patterns and rules, in-process"),
     ("verify", verify::run, "signatures, in-process, one thread"),
     ("zmq", zmq_rate::run, "messages over ZeroMQ into the daemon, and its memory under load"),
+    ("amqp", amqp::run, "messages from a queue of RabbitMQ, beside fedora-messaging consume"),
     ("journal", journal::run, "reactions made durable, and reactions run"),
     ("latency", latency::run, "from publish to the handler's first line"),
     ("ssh-keys", ssh_keys::run, "keys to many hosts, and of many users, beside Ansible and bare ssh"),

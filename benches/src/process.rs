@@ -68,6 +68,8 @@ pub struct Programs {
     pub stamp: PathBuf,
     /// Python with the real fedmsg, where `scripts/install-test-deps` has put it.
     pub python: Option<PathBuf>,
+    /// Python with the real fedora-messaging, where `scripts/install-test-deps` has put it.
+    pub fedora_messaging: Option<PathBuf>,
     /// `ansible-playbook`, where `scripts/install-bench-deps` has put it.
     pub ansible: Option<PathBuf>,
     /// MirrorManager2's umdl, where `scripts/install-bench-deps` has put it.
@@ -104,6 +106,7 @@ pub fn programs() -> Result<Programs> {
         peers: Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"),
         benches,
         python: installed("venv/bin/python"),
+        fedora_messaging: installed("fedora-messaging/bin/python"),
         ansible: installed("ansible/bin/ansible-playbook"),
         umdl: installed("umdl/bin/mm2_update-master-directory-list"),
         profile,

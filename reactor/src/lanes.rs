@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::journal::ReactionId;
+use crate::journal::nodes::{Slots, slot_of};
 use crate::rules::site::{Coalesce, Retry};
 
 /// Most messages that one reaction collects; the next one begins another reaction.
@@ -126,6 +127,8 @@ pub struct Lanes {
     running: HashMap<Arc<str>, usize>,
     at_once: HashMap<Arc<str>, usize>,
     paused: HashSet<Arc<str>>,
+    /// Slots of which nothing starts: another node serves them, or will.
+    closed: Slots,
     turn: u64,
 }
 
@@ -274,6 +277,28 @@ impl Lanes {
         self.refresh_all();
     }
 
+    /// Nothing in these slots starts until [`Lanes::open`]. What runs goes on.
+    pub fn close(&mut self, slots: Slots) {
+        self.closed = self.closed.and(slots);
+        self.refresh_all();
+    }
+
+    /// What waits in these slots may start.
+    pub fn open(&mut self, slots: Slots) {
+        self.closed = self.closed.but(slots);
+        self.refresh_all();
+    }
+
+    /// The slots in which something runs.
+    #[must_use]
+    pub fn busy(&self) -> Slots {
+        self.lanes.iter().filter(|(_, lane)| lane.running.is_some()).map(|(id, _)| slot_of(&id.key)).collect()
+    }
+
+    fn is_closed(&self, key: &str) -> bool {
+        !self.closed.is_empty() && self.closed.has(slot_of(key))
+    }
+
     /// All times are earlier by this much: the clock was set back.
     pub fn earlier(&mut self, by: SignedDuration) {
         for waiting in self.lanes.values_mut().flat_map(|lane| &mut lane.waiting) {
@@ -332,11 +357,13 @@ impl Lanes {
 
     /// Brings `ready` in line with one lane; forgets the lane when it is empty.
     fn refresh(&mut self, id: &LaneId) {
+        let is_closed = self.is_closed(&id.key);
         let Some(lane) = self.lanes.get_mut(id) else { return };
         let head = lane
             .waiting
             .front()
-            .filter(|head| lane.running.is_none() && !lane.held && !self.paused.contains(&head.rule));
+            .filter(|head| lane.running.is_none() && !lane.held && !self.paused.contains(&head.rule))
+            .filter(|_| !is_closed);
         let wanted = head.map(|head| head.not_before);
         if wanted != lane.ready_at.map(|(at, _)| at) {
             let set = self.ready.entry(id.handler.clone()).or_default();

@@ -1,4 +1,9 @@
 //! fedora-messaging over a real RabbitMQ.
 
+mod breakage;
+mod daemon;
 mod peers;
+mod publish;
+mod refused;
+mod site;
 mod source;

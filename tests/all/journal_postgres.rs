@@ -4,6 +4,7 @@
 mod contract;
 mod daemon;
 mod moving;
+mod nodes;
 mod proxy;
 
 use contract::Open;
@@ -27,6 +28,7 @@ fn schema(server: &Postgres, schema: &str) -> Place {
         tls: false,
         ca: None,
         schema: schema.chars().take(60).collect(),
+        node: "a".into(),
     }
 }
 
@@ -41,6 +43,7 @@ fn behind(proxy: &Proxy, schema: &str) -> Place {
         tls: false,
         ca: None,
         schema: schema.into(),
+        node: "a".into(),
     }
 }
 
@@ -74,7 +77,7 @@ fn a_second_daemon_is_told_who_has_the_schema() {
     let error = PostgresJournal::open(&other, &schema(&server, "a")).unwrap_err();
     let who = format!("process {} on ", std::process::id());
     assert!(error.why.contains(&who) && error.why.contains("has it open"), "{error}");
-    assert!(error.hint.contains("another `schema`"), "{error}");
+    assert!(error.hint.contains("another `node`") && error.hint.contains("another `schema`"), "{error}");
     let error = PostgresJournal::open(&one, &schema(&server, "b")).unwrap_err();
     assert!(error.why.contains("only one daemon may write to") && error.hint.contains("--state"), "{error}");
     PostgresJournal::open(&other, &schema(&server, "b")).unwrap();

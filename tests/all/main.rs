@@ -21,6 +21,7 @@ mod mirror_db;
 mod mirror_golden;
 mod mirror_pull;
 mod mirror_store;
+mod nodes;
 mod publish_tail;
 mod reconcile;
 mod running;

@@ -64,6 +64,7 @@ fn trust(folder: &Path, profile: &Value) -> TrustConfig {
         accept_unlisted: !profile["routing_nitpicky"].as_bool().unwrap(),
         accept_unsigned: false,
         accept_broker: false,
+        ..TrustConfig::default()
     }
 }
 

@@ -1,7 +1,7 @@
 """A bare AMQP client (pika): what is on the wire, and what no honest publisher would put there. Ends with its stdin. Configured by
 $FEDORA_MESSAGING_CONF, of which it takes the broker's address and the TLS files. Its first line is "ready", or what refused it.
 
-    amqp_raw.py listen   prints each message to amq.topic as one JSON object a line: the delivery, all properties that are there,
+    amqp_raw.py listen KEY   prints each message to amq.topic that the binding KEY fits as one JSON object a line: the delivery, all properties that are there,
                          headers as {NAME: [TYPE, VALUE]} with the type's letter of AMQP 0-9-1, and the body as text
     amqp_raw.py publish  reads one JSON object a line, {"routing_key", "body" (text) or "base64", "properties"}; answers "ok",
                          or the name of what went wrong"""
@@ -61,7 +61,7 @@ def end_with_stdin():
 def listen(channel):
     threading.Thread(target=end_with_stdin, daemon=True).start()
     queue = channel.queue_declare("", exclusive=True).method.queue
-    channel.queue_bind(queue, EXCHANGE, "#")
+    channel.queue_bind(queue, EXCHANGE, sys.argv[2])
     channel.basic_consume(queue, print_delivery, auto_ack=True)
     keep_types()
     say("ready")

@@ -22,6 +22,7 @@ pub const SCHEMA: &str = "peer.group.changeV1";
 #[derive(Clone, Debug)]
 pub struct AmqpPeers {
     python: PathBuf,
+    prefix: String,
 }
 
 impl AmqpPeers {
@@ -31,15 +32,25 @@ impl AmqpPeers {
     /// When it is not there: the real peers are not optional.
     #[must_use]
     pub fn find() -> Self {
+        Self::about(PREFIX)
+    }
+
+    /// [`Self::find`], with topics that begin with `prefix`: what they publish, and what they listen to. Tests that share a
+    /// broker do not hear each other then.
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
+    pub fn about(prefix: &str) -> Self {
         let python = test_deps().join("fedora-messaging/bin/python");
         assert!(python.exists(), "there is no {}\nhint: run scripts/install-test-deps", python.display());
-        Self { python }
+        Self { python, prefix: prefix.to_owned() }
     }
 
     /// A publisher, as this user of the broker.
     #[must_use]
     pub fn publisher(&self, dir: &Path, broker: &RabbitMq, user: &str) -> Publisher {
-        Publisher(self.start(dir, "amqp_publisher", &[], &configuration(broker, user, None)))
+        Publisher(self.start(dir, "amqp_publisher", &[], &configuration(broker, user, None, &self.prefix)))
     }
 
     /// `fedora-messaging consume`, as this user, of all topics: from this durable queue, or from one that the broker names and
@@ -47,21 +58,37 @@ impl AmqpPeers {
     /// `queue`, `priority`, `headers`.
     #[must_use]
     pub fn consumer(&self, dir: &Path, broker: &RabbitMq, user: &str, queue: Option<&str>) -> Peer {
-        self.start(dir, "amqp_consumer", &[], &configuration(broker, user, queue))
+        self.start(dir, "amqp_consumer", &[], &configuration(broker, user, queue, &self.prefix))
     }
 
     /// Listens to everything. Each line that it prints is a delivery, as JSON; `tests/peers/amqp_raw.py` says what is in it. The
     /// first line is `ready`, or what refused it.
     #[must_use]
     pub fn listener(&self, dir: &Path, broker: &RabbitMq, user: &str) -> Peer {
-        self.start(dir, "amqp_raw", &["listen"], &configuration(broker, user, None))
+        self.start(
+            dir,
+            "amqp_raw",
+            &["listen", &format!("{}.#", self.prefix)],
+            &configuration(broker, user, None, &self.prefix),
+        )
     }
 
     /// Publishes whatever it is told with [`Peer::ask`]; `tests/peers/amqp_raw.py` says how. The first line is `ready`, or what
     /// refused it.
     #[must_use]
     pub fn bare_publisher(&self, dir: &Path, broker: &RabbitMq, user: &str) -> Peer {
-        self.start(dir, "amqp_raw", &["publish"], &configuration(broker, user, None))
+        self.start(dir, "amqp_raw", &["publish"], &configuration(broker, user, None, &self.prefix))
+    }
+
+    /// Runs a Python program in `dir`, which sees fedora-messaging and the peers' schemas.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn python(&self, program: &str, dir: &Path) {
+        let mut python = command(&self.python);
+        python.args(["-W", "ignore", "-c", program]).env("PYTHONPATH", schemas()).current_dir(dir);
+        let out = python.env("PYTHONDONTWRITEBYTECODE", "1").output().expect("Python");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
 
     fn start(&self, dir: &Path, script: &str, args: &[&str], configuration: &str) -> Peer {
@@ -69,26 +96,35 @@ impl AmqpPeers {
         std::fs::write(cwd.join("config.toml"), configuration).expect("its configuration");
         let mut python = command(&self.python);
         python.args(["-W", "ignore"]).env("PYTHONDONTWRITEBYTECODE", "1");
-        python.env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/schema"));
+        python.env("PYTHONPATH", schemas());
         Peer::start(python.env("FEDORA_MESSAGING_CONF", cwd.join("config.toml")), script, args, &cwd)
     }
 }
 
-/// A `config.toml` of fedora-messaging: all topics as this user, from this durable queue or from one that the broker names.
+/// Where the package of their schemas is.
+fn schemas() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/schema")
+}
+
+/// A `config.toml` of fedora-messaging: all topics that begin with `prefix`, as this user, from this durable queue or from one
+/// that the broker names.
 #[must_use]
-pub fn configuration(broker: &RabbitMq, user: &str, queue: Option<&str>) -> String {
+pub fn configuration(broker: &RabbitMq, user: &str, queue: Option<&str>, prefix: &str) -> String {
     let (ca, key, certificate) = (broker.ca(), broker.key(user), broker.certificate(user));
     let mut text = format!(
         "amqp_url = \"amqps://{user}:@localhost:{}/%2Fpubsub?connection_attempts=1\"\n\
-         topic_prefix = \"{PREFIX}\"\npublish_priority = {PRIORITY}\n\n\
+         topic_prefix = \"{prefix}\"\npublish_priority = {PRIORITY}\n\n\
          [tls]\nca_cert = {ca:?}\nkeyfile = {key:?}\ncertfile = {certificate:?}\n",
         broker.amqps()
     );
     if let Some(queue) = queue {
         text += &format!(
-            "\n[queues.\"{queue}\"]\ndurable = true\nauto_delete = false\nexclusive = false\narguments = {{}}\n\n\
-             [[bindings]]\nqueue = \"{queue}\"\nexchange = \"amq.topic\"\nrouting_keys = [\"#\"]\n"
+            "\n[queues.\"{queue}\"]\ndurable = true\nauto_delete = false\nexclusive = false\narguments = {{}}\n"
         );
+    }
+    text += &format!("\n[[bindings]]\nexchange = \"amq.topic\"\nrouting_keys = [\"{prefix}.#\"]\n");
+    if let Some(queue) = queue {
+        text += &format!("queue = \"{queue}\"\n");
     }
     text
 }

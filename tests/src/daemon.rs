@@ -44,6 +44,11 @@ impl Daemon {
         self.0.kill_9();
     }
 
+    /// SIGSTOP to the daemon alone: it does nothing any more, and neither does it end.
+    pub fn pause(&self) {
+        self.0.signal(Signal::STOP);
+    }
+
     /// SIGTERM: finish what runs, and end.
     pub fn terminate(&self) {
         self.0.signal(Signal::TERM);

@@ -383,7 +383,7 @@ impl Hub {
 /// A CA, the hub's certificate and those of the users.
 fn certificates(dir: &Path) {
     let ca = Ca::new(dir);
-    ca.server("server");
+    ca.server("server", DAYS);
     for user in [ADMIN, REACTOR, PLAIN] {
         ca.user(user, user, DAYS);
     }

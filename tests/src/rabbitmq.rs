@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Child, command, mortal};
 use crate::tls::{Ca, DAYS};
-use crate::{free_port, wait_until};
+use crate::{Scratch, free_port, wait_until};
 
 /// Its virtual host. In a URL it is `%2Fpubsub`.
 pub const VHOST: &str = "/pubsub";
@@ -29,6 +31,8 @@ pub const FEDORA: &str = "fedora";
 pub const EXPIRED: &str = "expired";
 /// A certificate in the name of [`REACTOR`] by a CA that the broker does not know.
 pub const STRANGER: &str = "stranger";
+/// A server's certificate by its CA that has ended; it does not use it.
+pub const ENDED: &str = "ended";
 /// The password of those who have one.
 pub const PASSWORD: &str = "correct-horse";
 
@@ -70,7 +74,54 @@ pub struct Queue {
     pub consumers: u64,
 }
 
+/// A broker of several tests: see [`RabbitMq::shared`].
+#[derive(Debug)]
+pub struct Shared {
+    broker: RabbitMq,
+    /// The kernel ends a [`mortal`] program with the thread that started it: that thread waits for the end of this.
+    _keeper: Sender<()>,
+    _scratch: Scratch,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let scratch = Scratch::new("rabbitmq");
+        let dir = scratch.path().to_owned();
+        let (made, broker) = channel();
+        let (keeper, over) = channel();
+        std::thread::spawn(move || {
+            // Whoever asked for it may have given up.
+            let _ = made.send(RabbitMq::start(&dir));
+            let _ = over.recv();
+        });
+        Self { broker: broker.recv().expect("a broker"), _keeper: keeper, _scratch: scratch }
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = RabbitMq;
+    fn deref(&self) -> &RabbitMq {
+        &self.broker
+    }
+}
+
 impl RabbitMq {
+    /// One that all tests share which do it no harm: a start takes seconds. It goes with the last of them that has it.
+    ///
+    /// # Panics
+    /// When it does not start, or is not installed.
+    #[must_use]
+    pub fn shared() -> Arc<Shared> {
+        static SHARED: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+        // A test that failed while it made one leaves none behind.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let made = Arc::new(Shared::new());
+            *shared = Arc::downgrade(&made);
+            made
+        })
+    }
+
     /// Starts one below `dir`.
     ///
     /// # Panics
@@ -81,7 +132,8 @@ impl RabbitMq {
         let dir = dir.join("rabbitmq");
         std::fs::create_dir(&dir).expect("a directory for the broker");
         let (ca, others) = (Ca::new(&dir.join("pki")), Ca::new(&dir.join("others")));
-        ca.server("server");
+        ca.server("server", DAYS);
+        ca.server(ENDED, "-1");
         for user in [REACTOR, PEER, FEDORA] {
             ca.user(user, user, DAYS);
         }
@@ -204,7 +256,7 @@ impl RabbitMq {
         self.ca.file("ca.crt")
     }
 
-    /// The certificate of [`REACTOR`], [`PEER`] or [`FEDORA`], or [`EXPIRED`] or [`STRANGER`].
+    /// The certificate of [`REACTOR`], [`PEER`] or [`FEDORA`], or [`EXPIRED`], [`STRANGER`] or [`ENDED`].
     #[must_use]
     pub fn certificate(&self, name: &str) -> PathBuf {
         self.ca_of(name).file(&format!("{name}.crt"))
@@ -246,6 +298,13 @@ impl RabbitMq {
     /// Whether the disk is too full: then it takes no messages, and makes publishers wait.
     pub fn disk_alarm(&self, full: bool) {
         self.ctl(&["set_disk_free_limit", if full { DISK_BYTES_MUCH } else { DISK_BYTES }]);
+    }
+
+    /// From now on a delivery that is not acknowledged within `ms` milliseconds costs its consumer the channel; for
+    /// connections made from now on.
+    pub fn consumer_timeout(&self, ms: u32) {
+        let set = |what: &str| format!("application:set_env(rabbit, {what}, {ms})");
+        self.ctl(&["eval", &format!("{}, {}.", set("consumer_timeout"), set("channel_tick_interval"))]);
     }
 
     /// What a queue has; none if there is no such queue.

@@ -32,9 +32,9 @@ impl Ca {
         me
     }
 
-    /// A server's certificate, for `localhost` and 127.0.0.1.
-    pub fn server(&self, name: &str) {
-        self.certificate(name, "localhost", DAYS, "server.ext");
+    /// A server's certificate, for `localhost` and 127.0.0.1. `days` of -1: it has ended.
+    pub fn server(&self, name: &str, days: &str) {
+        self.certificate(name, "localhost", days, "server.ext");
     }
 
     /// A user's certificate, with the user's name as the CN. `days` of -1: it has ended.

@@ -6,13 +6,15 @@
 //! 15 s. Deliveries that were not acknowledged come again then, and are known by their id.
 //!
 //! * `config`: what the site or a file of fedora-messaging says; `url`
-//! * `connection`, `tls`: log in, frames; `consumer`: reading queues, on a task; `publish`: one message, confirmed
+//! * `connection`, `tls`: log in, frames; `consumer`: reading queues, on a task; `publish`: one message, confirmed;
+//!   `look`: for `doctor`
 //! * `wire`, `methods`, `properties`, `again`: pure
 
 pub mod again;
 pub mod config;
 pub mod connection;
 mod consumer;
+pub mod look;
 pub mod methods;
 pub mod properties;
 pub mod publish;

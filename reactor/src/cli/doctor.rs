@@ -15,7 +15,7 @@ use super::{Common, Format, NO, out};
 use crate::built_in;
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
-use crate::bus::amqp::connection::Connection;
+use crate::bus::amqp::look::{self, Seen};
 use crate::engine::control::{Asked, ask};
 use crate::journal::place::open_read_only;
 use crate::rules::file;
@@ -77,7 +77,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     for bus in site.buses.values() {
         let place = format!("bus {}", bus.name);
         if let Some(amqp) = &bus.amqp {
-            told.tell(&place, &runtime.block_on(reach_broker(&bus.name, amqp)));
+            runtime.block_on(look_at_broker(bus, amqp)).iter().for_each(|finding| told.tell(&place, finding));
         }
         look_at_bus(bus).iter().for_each(|finding| told.tell(&place, finding));
     }
@@ -139,22 +139,31 @@ fn look_at_bus(bus: &BusConfig) -> Vec<Finding> {
     found
 }
 
-/// Its broker lets us in. Nothing is declared and nothing read.
-async fn reach_broker(name: &str, bus: &AmqpBus) -> Finding {
-    let amqp = match amqp::resolve(name, bus) {
+/// Its broker lets us in, and has what the site names. Nothing is declared and nothing read.
+async fn look_at_broker(bus: &BusConfig, amqp: &AmqpBus) -> Vec<Finding> {
+    let amqp = match amqp::resolve(&bus.name, amqp) {
         Ok(amqp) => amqp,
-        Err(error) => return Finding::bad(error.to_string().lines().next().unwrap_or_default(), "docs/amqp.md"),
+        Err(error) => return vec![Finding::bad(error.to_string().lines().next().unwrap_or_default(), "docs/amqp.md")],
     };
-    match Connection::connect(&amqp).await {
-        Ok(connection) => {
-            connection.close().await;
-            Finding::good(format!("{} lets us in", amqp.url))
-        }
+    let seen = match look::look(&amqp, bus.listens()).await {
+        Ok(seen) => seen,
         Err(broken) => {
             let hint = broken.hint.unwrap_or("the broker's log says more");
-            Finding::bad(format!("{}: {}", amqp.url, broken.why), hint)
+            return vec![Finding::bad(format!("{}: {}", amqp.url, broken.why), hint)];
         }
-    }
+    };
+    let mut found = vec![Finding::good(format!("{} lets us in", amqp.url))];
+    found.extend(seen.into_iter().map(|Seen { what, name, found }| match found {
+        Ok(has) => Finding::good(format!("{what} {name} {has}")),
+        Err(broken) if what == "queue" && broken.why.contains("404") => Finding::bad(
+            format!("queue {name} is not there: what is published now is kept for nobody"),
+            "a daemon that starts declares it, if its user may: rabbitmqctl list_user_permissions USER",
+        ),
+        Err(broken) => {
+            Finding::bad(format!("{what} {name}: {}", broken.why), broken.hint.unwrap_or("the broker's log says more"))
+        }
+    }));
+    found
 }
 
 fn connect(address: &str) -> Finding {

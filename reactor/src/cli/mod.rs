@@ -20,6 +20,7 @@ pub mod status;
 pub mod tail;
 pub mod test;
 pub mod verify;
+pub mod warden;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -129,6 +130,9 @@ A broken file changes nothing, and is told with line and caret.")]
     Handler(handler::HandlerArgs),
     /// Print the JSON Schema of the site's file, for editors
     Schema(schema::Args),
+    /// Watch over a daemon that shares its journal; the daemon starts it
+    #[command(hide = true)]
+    Warden(warden::Args),
     /// Print the completions of a shell
     #[command(after_help = "Example: reactor completions bash > /etc/bash_completion.d/reactor
          reactor completions zsh > ~/.zfunc/_reactor
@@ -162,6 +166,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Reconcile(args) => reconcile::run(&args, common),
         Verb::Test(args) => test::run(&args, common),
         Verb::Demo(args) => demo::run(&args, common),
+        Verb::Warden(args) => warden::run(&args, common),
         Verb::Status => status::run(common),
         Verb::List(args) => list::list(args, common),
         Verb::Show(args) => list::show(&args, common),

@@ -1,7 +1,7 @@
 //! `reactor publish`: puts one message on a bus: fedmsg, signed, or AMQP, confirmed by the broker. For trying a site, and for scripts that have something to say.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use super::{Common, Format, NO, now, out, site_paths};
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::amqp::connection::Broken;
-use crate::bus::amqp::publish::AmqpPublisher;
+use crate::bus::amqp::publish::{AmqpPublisher, Sent};
 use crate::bus::publish::Publisher;
 use crate::message::{BODY_BYTES_MAX, Topic};
 use crate::rules::file;
 use crate::rules::site::{BusConfig, PublishConfig};
+use crate::trust::schemas::{BASE_SCHEMA, Schemas};
 use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
 use handler_api::units::{parse_duration, show_duration};
 
@@ -33,7 +34,7 @@ const LISTEN_MIN: Duration = Duration::from_secs(5);
     after_help = "Example: reactor publish --bus fedora org.fedoraproject.prod.fas.user.update '{\"user\": \"ralph\"}'
          reactor publish --bus fedora --wait=2m org.fedoraproject.prod.fas.user.update '{\"user\": \"ralph\"}'
          echo '{}' | reactor publish --connect tcp://relay:2001 --cert me.crt --key me.key org.example.x
-On fedmsg it waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit\ncode 1. On a bus with `amqp` it waits until the broker has the message, whether or not anyone wants it."
+On fedmsg it waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit\ncode 1. On a bus with `amqp` it waits until the broker has the message; that no queue wants it is exit code 1 too (but with --listener 0s)."
 )]
 pub struct Args {
     /// The whole topic
@@ -63,6 +64,10 @@ pub struct Args {
     /// Do not sign
     #[arg(long, conflicts_with = "cert")]
     unsigned: bool,
+    /// On a bus with `amqp`: the name of the body's schema, for the header fedora_messaging_schema. Where the bus has
+    /// `schemas`, the body must fit
+    #[arg(long, value_name = "NAME", requires = "bus")]
+    schema: Option<String>,
     /// Longest wait for somebody to subscribe to the topic; 0s: publish at once, whoever listens. A subscriber may take
     /// ten seconds to come back to an address that was closed
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
@@ -84,9 +89,10 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         args.topic
     );
     let bus = args.bus.as_ref().map(|name| bus_of_site(name, &args.site)).transpose()?;
-    if let Some(BusConfig { name, amqp: Some(amqp), .. }) = &bus {
-        return to_broker(args, common, name, amqp, bus.as_ref());
+    if let Some((bus, amqp)) = bus.as_ref().and_then(|bus| Some((bus, bus.amqp.as_ref()?))) {
+        return to_broker(args, common, bus, amqp);
     }
+    ensure!(args.schema.is_none(), "`--schema` is for a bus with `amqp`\nhint: leave it out");
     let (name, config) = where_to(args, bus.as_ref())?;
     let signer = signer(args, &config)?;
     let msg = body(&args.body)?;
@@ -143,31 +149,47 @@ fn heard(ear: Option<Ear>, id: &str, args: &Args, common: &Common) -> ExitCode {
     }
 }
 
+/// The body fits the schema that is named, where the bus has it; as fedora-messaging looks before it publishes.
+fn check_schema(args: &Args, dir: Option<&Path>, body: &Value) -> anyhow::Result<()> {
+    if let (Some(name), Some(dir)) = (&args.schema, dir) {
+        let fits = Schemas::open(dir).check_body(name, body);
+        fits.map_err(|why| anyhow!("{why}\nhint: {} has the schema", dir.join(format!("{name}.json")).display()))?;
+    }
+    Ok(())
+}
+
 /// As fedora-messaging does it: not signed, confirmed.
-fn to_broker(
-    args: &Args,
-    common: &Common,
-    name: &str,
-    bus: &AmqpBus,
-    whole: Option<&BusConfig>,
-) -> anyhow::Result<ExitCode> {
+fn to_broker(args: &Args, common: &Common, whole: &BusConfig, bus: &AmqpBus) -> anyhow::Result<ExitCode> {
     let msg = body(&args.body)?;
     ensure!(
         msg.is_object(),
         "the body is not a JSON object, which fedora-messaging asks for\nhint: '{{\"user\": \"ralph\"}}'"
     );
+    check_schema(args, whole.trust.schemas.as_deref(), &msg)?;
+    let name = &whole.name;
     let (id, wire) = (random_uuid()?, serde_json::to_vec(&msg)?);
     let amqp = amqp::resolve(name, bus)?;
+    // Why the broker lets us wait is told while we wait.
+    super::log(common);
     let failed = |broken| anyhow!("bus {name} ({}): {broken}", amqp.url);
-    let ear = ear(args, whole)?;
+    let ear = ear(args, Some(whole))?;
     let topic = super::runtime()?.block_on(async {
         let mut publisher = AmqpPublisher::open(&amqp).await?;
-        publisher.publish(args.topic.as_str(), &id, now(), &wire).await?;
-        let topic = publisher.whole_topic(args.topic.as_str());
+        let (topic, schema) = (args.topic.as_str(), args.schema.as_deref().unwrap_or(BASE_SCHEMA));
+        let sent =
+            publisher.send(&amqp::publish::Outgoing { topic, id: &id, sent: now(), schema, body: &wire }).await?;
+        let topic = publisher.whole_topic(topic);
         publisher.close().await;
-        Ok::<_, Broken>(topic)
+        Ok::<_, Broken>((topic, sent))
     });
-    let topic = topic.map_err(failed)?;
+    let (topic, sent) = topic.map_err(failed)?;
+    if sent == Sent::Unwanted && !args.listener.is_zero() {
+        eprintln!(
+            "error: no queue wants {topic}, so the broker has thrown the message away\n\
+             hint: which bindings fit? rabbitmqctl list_bindings -p VHOST; or --listener 0s where nobody need listen"
+        );
+        return Ok(ExitCode::from(NO));
+    }
     out(&match common.format {
         Format::Human => id.clone(),
         Format::Json => json!({"id": id, "topic": topic, "address": amqp.url.to_string(), "signer": null}).to_string(),

@@ -9,6 +9,7 @@ use super::confirms;
 use super::print::{ago, clean};
 use super::{Common, Format, NO, now, out};
 use crate::engine::control::{Asked, ask};
+use crate::journal::nodes::{LANE_SLOTS, NodeRow};
 use crate::journal::place::open_read_only;
 use crate::journal::{Answer, Counts, Question};
 
@@ -19,7 +20,17 @@ use crate::journal::{Answer, Counts, Question};
 pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let state = common.state_dir();
     let asked = super::runtime()?.block_on(ask(&state, &Asked::Status));
-    let counted = open_read_only(&state).and_then(|journal| journal.ask(&Question::Counts));
+    let read = open_read_only(&state).and_then(|journal| {
+        let nodes = match journal.ask(&Question::Nodes)? {
+            Answer::Nodes(nodes) => nodes,
+            _ => Vec::new(),
+        };
+        Ok((journal.ask(&Question::Counts)?, nodes))
+    });
+    let (counted, nodes) = match read {
+        Ok((counted, nodes)) => (Ok(counted), nodes),
+        Err(unread) => (Err(unread), Vec::new()),
+    };
     let (status, mut wrong) = match (asked, &counted) {
         (Ok(answered), _) => (answered.status, answered.wrong),
         (Err(_), Ok(_)) => (None, Vec::new()),
@@ -39,9 +50,14 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
     if common.format == Format::Json {
         let mut whole = status.unwrap_or_else(|| json!({"running": null}));
         whole["journal"] = json!(counts);
+        if !nodes.is_empty() {
+            whole["nodes"] = json!(nodes);
+        }
         out(&whole.to_string());
     } else {
         status.iter().for_each(|status| out(&tell(status)));
+        let this = status.as_ref().and_then(|status| status["node"].as_str());
+        nodes.iter().for_each(|node| out(&tell_node(node, this)));
         counts.iter().for_each(|counts| out(&tell_journal(counts, runs, &state)));
     }
     Ok(if runs && wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
@@ -52,6 +68,24 @@ fn tell_journal(counts: &Counts, runs: bool, state: &Path) -> String {
     let head =
         if runs { "  journal".to_owned() } else { format!("no daemon runs here; the journal in {}", state.display()) };
     format!("{head}: {} messages, {} KiB; reactions: {}", counts.messages, counts.bytes / 1024, by_state.join(", "))
+}
+
+fn tell_node(node: &NodeRow, this: Option<&str>) -> String {
+    let this = if this == Some(&*node.name) { " (this one)" } else { "" };
+    let began = ago(now(), node.since);
+    if !node.is_alive && node.slots.is_empty() {
+        return format!("  node {}{this}: not there; it was {}, begun {began} ago", node.name, node.shown);
+    }
+    let lives = if node.is_alive { "alive" } else { "its lease has run out" };
+    format!(
+        "  node {}{this}: {lives}; serves {} of {LANE_SLOTS} slots, {} reactions pending, {} in its inbox; {}, reactor {}, begun {began} ago",
+        node.name,
+        node.slots.len(),
+        node.pending,
+        node.inbox,
+        node.shown,
+        node.version
+    )
 }
 
 fn tell(status: &Value) -> String {

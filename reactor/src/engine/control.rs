@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 use super::core::{Decided, Reconciling, Turn};
 use super::daemon::Health;
 use super::{Engine, Input};
-use crate::journal::{Answer, Filter, Question, Story};
+use crate::journal::nodes::{Decision, What, slot_of};
+use crate::journal::{Answer, Entry, Filter, Question, Story};
 
 /// The socket's name in the state directory.
 pub const SOCKET: &str = "control.sock";
@@ -205,7 +206,7 @@ impl Engine {
             Asked::Status => return Answered { status: Some(self.status(now)), ..Answered::default() },
             Asked::Approve { ids } => {
                 self.each(
-                    ids,
+                    (ids, Decision::Approve, by),
                     |core, found, turn| match found {
                         Found::Pending(id) => core.approve(now, &id, by, turn),
                         Found::Over(story) => {
@@ -218,7 +219,7 @@ impl Engine {
             }
             Asked::Retry { ids } => {
                 self.each(
-                    ids,
+                    (ids, Decision::Retry, by),
                     |core, found, turn| match found {
                         Found::Pending(id) => core.hurry(now, &id, by, turn),
                         Found::Over(story) => core.bring_back(now, *story, by, turn),
@@ -229,7 +230,7 @@ impl Engine {
             }
             Asked::Drop { ids } => {
                 self.each(
-                    ids,
+                    (ids, Decision::Drop, by),
                     |core, found, turn| match found {
                         Found::Pending(id) => core.give_up(now, &id, by, turn),
                         Found::Over(story) => core.give_up_failed(now, story.reaction, by, turn),
@@ -260,13 +261,16 @@ impl Engine {
 
     async fn each(
         &mut self,
-        ids: Vec<String>,
+        (ids, decision, by): (Vec<String>, Decision, &str),
         decide: impl Fn(&mut super::core::Core, Found, &mut Turn) -> Decided,
         turn: &mut Turn,
     ) -> Vec<Decided> {
         let mut decided = Vec::new();
         for id in ids {
             decided.push(match self.find(&id).await {
+                Ok(Found::Over(story)) if self.core.elsewhere(&story.reaction.key).is_some() => {
+                    Ok(pass_on(&story, decision, by, turn))
+                }
                 Ok(found) => decide(&mut self.core, found, turn),
                 Err(wrong) => Err(wrong),
             });
@@ -307,9 +311,9 @@ impl Engine {
             "running": self.core.lanes.running(), "waiting": self.core.lanes.waiting(), "held": held,
             "paused": self.core.paused(),
             "lost_if_killed_now": queued + self.gauge.in_hand.load(Ordering::Relaxed),
-            "intake_waits": self.gauge.is_full(), "buses": buses,
+            "intake_waits": self.gauge.stops_intake(), "buses": buses,
             "refused": parts.health.refused.load(Ordering::Relaxed),
-            "plan_sandbox": self.runner.sandbox(), "confirms": self.outbox.status(),
+            "plan_sandbox": self.runner.sandbox(), "confirms": self.outbox.status(), "node": self.nodes.as_ref().map(|nodes| &nodes.lease.node),
         })
     }
 }
@@ -324,6 +328,14 @@ fn bus_status(name: &str, counters: &crate::bus::Counters, problems: &[String]) 
         "silent_s": of(&counters.silent_s), "problems": problems,
         "addresses": counters.addresses(),
     })
+}
+
+/// The lane of this reaction is another node's: that one decides.
+fn pass_on(story: &Story, decision: Decision, by: &str, turn: &mut Turn) -> String {
+    let (id, slot) = (story.reaction.id.clone(), slot_of(&story.reaction.key));
+    let said = format!("{id} is in a lane of another node, which was told; see what comes of it: reactor show {id}");
+    turn.entries.push(Entry::Hand(slot, What::Decided { decision, id, by: by.to_owned() }));
+    said
 }
 
 enum Found {

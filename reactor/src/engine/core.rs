@@ -107,6 +107,8 @@ pub struct Core {
     draining: bool,
     /// Which outcomes are published; none where messages come from a file.
     pub(super) confirms: Confirms,
+    /// What of it is ours to do, where several nodes share the work.
+    served: Option<Served>,
     /// The latest time that was seen; the clock may be set back behind it.
     latest: Timestamp,
     /// Reactions that failed since the start.
@@ -136,6 +138,7 @@ impl Core {
             reconciles: Vec::new(),
             draining: false,
             confirms: Confirms::default(),
+            served: None,
             latest: Timestamp::MIN,
             failed: 0,
         };
@@ -219,6 +222,9 @@ impl Core {
     }
 
     fn message(&mut self, now: Timestamp, message: &Message, decisions: Vec<Decision>, turn: &mut Turn) {
+        if self.served.is_some() {
+            return self.post(message, decisions, turn);
+        }
         turn.entries.push(Entry::Message(message.clone()));
         for Decision { rule, what } in decisions {
             match what {
@@ -420,6 +426,7 @@ impl Core {
         let every = self
             .reconciles
             .iter()
+            .filter(|(rule, _)| self.elsewhere(&rule.name).is_none())
             .map(|(rule, every)| self.every.get(&rule.name).map_or(Timestamp::MIN, |last| later(*last, *every)));
         lanes.into_iter().chain(every).min()
     }
@@ -459,10 +466,13 @@ mod parts;
 mod people;
 #[path = "reconcile.rs"]
 mod reconcile;
+#[path = "shared.rs"]
+mod shared;
 pub use confirm::{Confirmation, Confirms, tells_of_outcome};
 pub use parts::Applied;
 pub use people::Decided;
 pub use reconcile::{Reconciling, every_rule_for};
+use shared::Served;
 
 impl Turn {
     fn story(&mut self, id: &str, at: Timestamp, what: &str, detail: &str) {
@@ -489,10 +499,14 @@ fn body_bytes(body: &Value) -> usize {
 }
 
 fn new_row(id: &str, rule: &Rule, key: String, now: Timestamp) -> ReactionRow {
+    row_of(id, &rule.name, &rule.handler, key, now)
+}
+
+fn row_of(id: &str, rule: &str, handler: &str, key: String, now: Timestamp) -> ReactionRow {
     ReactionRow {
         id: id.to_owned(),
-        rule: rule.name.to_string(),
-        handler: rule.handler.to_string(),
+        rule: rule.to_owned(),
+        handler: handler.to_owned(),
         key,
         state: State::Waiting,
         attempts: 0,

@@ -14,6 +14,8 @@ use tokio::sync::{mpsc, watch};
 use super::core::{Confirms, Core, Turn};
 use super::folded::Folded;
 use super::intake::{Gauge, Judge, take_in};
+use super::lease::Lease;
+use super::nodes::Nodes;
 use super::outbox::Outbox;
 use super::sources::{OpenBus, open_bus};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
@@ -21,11 +23,13 @@ use crate::bus::{Counters, Source, jsonl};
 use crate::http::hook::Hook;
 use crate::http::{self, HttpConfig};
 use crate::journal::handle::JournalHandle;
+use crate::journal::nodes::Slots;
 use crate::journal::place;
 use crate::journal::{Answer, Question};
 use crate::rules::file;
 use crate::rules::matcher::Rules;
 use crate::rules::site::{HandlerConfig, JournalConfig, Site};
+use crate::runner::warden::Warden;
 use crate::runner::{self, Runner};
 use crate::trust::{self, Refusal};
 
@@ -112,6 +116,8 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
         None => None,
     };
     let journal = open_journal(&options, site.journal.server.clone()).await?;
+    let (gauge, stop_runs) = (Arc::new(Gauge::default()), Arc::new(watch::channel(false).0));
+    let lease = keep_lease(&options, &journal, &stop_runs, &gauge)?;
     runner::init();
     let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
     let runner = Arc::new(runner);
@@ -124,17 +130,16 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let (rules, handlers) = compile(&site);
     let mut core = Core::new(rules.clone(), handlers, site.journal.history_all, seed()?);
     let mut turn = Turn::default();
-    restore(&mut core, &journal, &mut turn).await?;
+    match lease {
+        // What it has to go on with, it gains slot by slot.
+        Some(_) => core.share(),
+        None => restore(&mut core, &journal, &mut turn).await?,
+    }
     if options.from.is_some() {
         core.without_time();
     }
-    let outbox = Outbox::open(&site, &journal);
-    if options.from.is_none() {
-        core.confirms = Confirms::of(&site);
-        outbox.start();
-    }
+    let outbox = Outbox::open(&site, &journal, &mut core, options.from.is_none());
     let rules = Arc::new(ArcSwap::new(rules));
-    let gauge = Arc::new(Gauge::default());
     let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone())?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
     let served = match listener {
@@ -158,7 +163,8 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
         drain_until: None,
         broken: None,
         given_up: false,
-        stop_runs: watch::channel(false).0,
+        stop_runs,
+        nodes: lease.map(Nodes::new),
         refused: Folded::default(),
         outbox: outbox.clone(),
         daemon: parts,
@@ -167,9 +173,12 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     say_ready();
     tokio::spawn(ask_handlers(engine.runner.clone(), engine.core.handlers.values().cloned().collect()));
     let (runner, from) = (engine.runner.clone(), engine.daemon.from.clone());
-    let (core, broken) = engine.run().await;
+    let (core, lease, broken) = engine.run().await;
     runner.close().await;
     outbox.close().await;
+    if let Some(lease) = lease {
+        lease.end().await;
+    }
     watchers.into_iter().chain([sweeper, socket]).chain(served).for_each(|task| task.abort());
     if let Some(broken) = broken {
         anyhow::bail!(broken);
@@ -184,6 +193,20 @@ async fn open_journal(options: &Options, server: Option<place::Postgres>) -> any
     // On a thread of its own: a server is waited for.
     let opened = tokio::task::spawn_blocking(move || JournalHandle::open(place::open(&state, server.as_ref())?));
     Ok(Arc::new(opened.await.context("the journal can't be opened")??))
+}
+
+/// Where several nodes may share the journal: from now on this one keeps its lease.
+fn keep_lease(
+    options: &Options,
+    journal: &JournalHandle,
+    stop_runs: &Arc<watch::Sender<bool>>,
+    gauge: &Arc<Gauge>,
+) -> anyhow::Result<Option<Lease>> {
+    let Some(seat) = journal.seat.clone() else { return Ok(None) };
+    let state = options.state.canonicalize().context("the state directory can't be found")?;
+    let warden = Warden::new(runner::Options::default().reactor, state);
+    let lease = Lease::start(seat, warden, stop_runs.clone(), gauge.clone());
+    Ok(Some(lease.context("the lease can't be kept")?))
 }
 
 fn compile(site: &Site) -> (Arc<Rules>, BTreeMap<String, Arc<HandlerConfig>>) {
@@ -340,6 +363,10 @@ impl Engine {
             self.core.pending() - running
         );
         self.core.drain();
+        self.core.close(Slots::ALL);
+        if let Some(nodes) = &self.nodes {
+            nodes.lease.leaves();
+        }
         self.drain_until.get_or_insert(now + Duration::from_secs(DRAIN_SECONDS_MAX));
     }
 

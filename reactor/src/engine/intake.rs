@@ -3,7 +3,7 @@
 //! Architecture Invariant: a source is told to forget a message only after the journal holds what came of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -37,6 +37,8 @@ pub struct Gauge {
     pending: AtomicUsize,
     /// Bytes of their messages' bodies.
     pending_bytes: AtomicUsize,
+    /// Too much waits in the inbox of all nodes.
+    inbox_is_full: AtomicBool,
     /// Told after each turn.
     turned: Notify,
 }
@@ -49,7 +51,19 @@ impl Gauge {
         self.turned.notify_waiters();
     }
 
+    /// Says whether all nodes together have taken in more than they get done.
+    pub fn inbox_is_full(&self, is_full: bool) {
+        self.inbox_is_full.store(is_full, Ordering::Relaxed);
+        self.turned.notify_waiters();
+    }
+
     /// Whether so much is pending that no more is taken from the buses.
+    #[must_use]
+    pub fn stops_intake(&self) -> bool {
+        self.is_full() || self.inbox_is_full.load(Ordering::Relaxed)
+    }
+
+    /// Whether so much is pending here that nothing more is begun.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.pending.load(Ordering::Relaxed) >= PENDING_REACTIONS_MAX
@@ -61,7 +75,7 @@ impl Gauge {
         loop {
             // From here on it hears of every turn: one that ends between the look and the wait is not missed.
             let turned = self.turned.notified();
-            if !self.is_full() {
+            if !self.stops_intake() {
                 return;
             }
             turned.await;

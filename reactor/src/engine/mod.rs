@@ -7,6 +7,7 @@
 //! * [`outbox`]: publishes what became of messages, for whoever wants it confirmed
 //! * [`intake`]: from a source to the engine and back (ack)
 //! * [`runs`]: one try of one reaction
+//! * `nodes`, [`lease`], [`fence`]: where several nodes share the work
 //! * [`control`]: what people ask and decide, over the Unix socket
 //! * [`daemon`]: start, reload, drain, stop; `sources`: the buses that it reads
 //!
@@ -15,9 +16,12 @@
 pub mod control;
 pub mod core;
 pub mod daemon;
+pub mod fence;
 pub mod folded;
 pub mod ids;
 pub mod intake;
+pub mod lease;
+mod nodes;
 pub mod outbox;
 pub mod redact;
 pub mod runs;
@@ -71,6 +75,8 @@ pub enum Input {
     Changed(String, Change),
     /// An apply has ended.
     Applied(Box<Run>, Applied),
+    /// A try was ended, or not begun, because this node's lease ran out.
+    CutOff(Box<Run>),
     /// A person asks or decides; the text says who.
     Control(Asked, String, oneshot::Sender<Answered>),
     /// Read the rules again.
@@ -102,7 +108,9 @@ pub struct Engine {
     /// The journal was given up: nothing can be done any more.
     given_up: bool,
     /// True: running handlers are ended, as after their timeout.
-    stop_runs: watch::Sender<bool>,
+    stop_runs: Arc<watch::Sender<bool>>,
+    /// `None`: the journal is ours alone.
+    nodes: Option<nodes::Nodes>,
     refused: Folded,
     outbox: Outbox,
     daemon: daemon::Parts,
@@ -110,16 +118,16 @@ pub struct Engine {
 
 impl Engine {
     /// Runs until it is told to drain and nothing runs any more, or (with a file as its source) until nothing is left that
-    /// could go on without a person. Beside the core: why it could not go on, if it could not.
-    pub async fn run(mut self) -> (Core, Option<String>) {
+    /// could go on without a person. Beside the core: the lease, and why it could not go on, if it could not.
+    pub async fn run(mut self) -> (Core, Option<lease::Lease>, Option<String>) {
         let mut turn = Turn::default();
-        self.core.start(clock(), HANDLERS_AT_ONCE_MAX, &mut turn);
+        self.core.start(clock(), self.room(), &mut turn);
         self.end_turn(turn, Answers::default()).await;
         while !self.is_over() {
             let inputs = self.gather().await;
             self.turn(inputs).await;
         }
-        (self.core, self.broken)
+        (self.core, self.nodes.map(|nodes| nodes.lease), self.broken)
     }
 
     fn is_over(&self) -> bool {
@@ -133,25 +141,43 @@ impl Engine {
             }
             return self.core.lanes.running() == 0 || now >= until + Duration::from_secs(TERM_TO_KILL_SECONDS + 1);
         }
-        self.ends_with_sources && self.sources == 0 && self.core.only_people_can_go_on()
+        let is_dry = self.nodes.as_ref().is_none_or(|nodes| nodes.is_dry);
+        self.ends_with_sources && self.sources == 0 && self.core.only_people_can_go_on() && is_dry
     }
 
     /// All inputs that are there, at least one unless the time has come for something.
     async fn gather(&mut self) -> Vec<Input> {
         let mut inputs = Vec::new();
         let wait = self.wait();
-        if tokio::time::timeout(wait, self.inputs.recv_many(&mut inputs, TURN_INPUTS_MAX)).await.is_err() {
-            inputs.clear();
+        let news = async {
+            match &self.nodes {
+                Some(nodes) => nodes.lease.told().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.inputs.recv_many(&mut inputs, TURN_INPUTS_MAX) => {}
+            () = news => {}
+            () = tokio::time::sleep(wait) => {}
         }
         inputs
     }
 
     fn wait(&self) -> Duration {
+        if self.nodes.as_ref().is_some_and(|nodes| nodes.has_more) {
+            return Duration::ZERO;
+        }
         let now = clock();
-        let room = HANDLERS_AT_ONCE_MAX.saturating_sub(self.core.lanes.running());
-        let wake = self.core.wake_at(room);
+        let wake = self.core.wake_at(self.room());
         let most = Duration::from_secs(if self.drain_until.is_some() { 1 } else { WAKE_SECONDS_MAX });
         wake.map_or(most, |at| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO).min(most))
+    }
+
+    /// How many handlers may be started: none while this node's lease does not hold.
+    fn room(&self) -> usize {
+        let may = self.nodes.as_ref().is_none_or(|nodes| nodes.lease.fence.is_good());
+        if may { HANDLERS_AT_ONCE_MAX.saturating_sub(self.core.lanes.running()) } else { 0 }
     }
 
     async fn turn(&mut self, inputs: Vec<Input>) {
@@ -159,12 +185,19 @@ impl Engine {
         let mut turn = Turn::default();
         let mut answers = Answers::default();
         let Some(mut seen) = self.seen(&inputs).await else { return };
+        // First of all: what it finds in the journal is all that was decided before.
+        if !self.share(now, &mut turn).await {
+            return;
+        }
         for input in inputs {
             self.take(now, input, &mut seen, &mut turn, &mut answers).await;
         }
-        let room = HANDLERS_AT_ONCE_MAX.saturating_sub(self.core.lanes.running());
-        self.core.start(now, room, &mut turn);
+        self.core.start(now, self.room(), &mut turn);
+        let freed = self.core.give_back(&mut turn);
         self.end_turn(turn, answers).await;
+        if self.nodes.is_some() && !self.given_up {
+            self.shared_turn_ended(freed).await;
+        }
     }
 
     /// The message ids of this turn that the journal knows already; `None` if it was given up.
@@ -172,7 +205,8 @@ impl Engine {
         let batches =
             inputs.iter().filter_map(|input| if let Input::Batch(batch) = input { Some(batch) } else { None });
         let ids: Vec<String> = batches.flat_map(|b| b.arrived.iter().map(|a| a.message.get().id.clone())).collect();
-        if ids.is_empty() {
+        // What several nodes hear, the journal sorts out.
+        if ids.is_empty() || self.nodes.is_some() {
             return Some(HashSet::new());
         }
         loop {
@@ -205,6 +239,7 @@ impl Engine {
             Input::Planned(run, result) => self.core.planned(now, *run, result, turn),
             Input::Changed(id, change) => self.core.changed(now, &id, &change, turn),
             Input::Applied(run, result) => self.core.applied(now, &run, result, turn),
+            Input::CutOff(run) => self.core.cut_off(now, &run, turn),
             // Who asked was told that it takes too long; what is decided now would come as a surprise.
             Input::Control(_, _, reply) if reply.is_closed() => {}
             Input::Control(asked, by, reply) => {
@@ -234,12 +269,8 @@ impl Engine {
         }
         for act in turn.acts {
             match act {
-                Act::Plan(run) => {
-                    runs::plan(self.runner.clone(), *run, self.stop_runs.subscribe(), self.to_self.clone())
-                }
-                Act::Apply(run, plan) => {
-                    runs::apply(self.runner.clone(), *run, plan, self.stop_runs.subscribe(), self.to_self.clone());
-                }
+                Act::Plan(run) => runs::plan(self.tools(), *run),
+                Act::Apply(run, plan) => runs::apply(self.tools(), *run, plan),
             }
         }
         for (reply, answered) in answers.people {
@@ -247,6 +278,15 @@ impl Engine {
             let _ = reply.send(answered);
         }
         self.gauge.set(self.core.pending(), self.core.pending_bytes());
+    }
+
+    fn tools(&self) -> runs::Tools {
+        runs::Tools {
+            runner: self.runner.clone(),
+            fence: self.nodes.as_ref().map(|nodes| nodes.lease.fence.clone()),
+            cancel: self.stop_runs.subscribe(),
+            engine: self.to_self.clone(),
+        }
     }
 
     /// Writes until it is written. Meanwhile nothing is acknowledged and nothing starts, so nothing is lost: the buses hold
@@ -260,10 +300,14 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(JOURNAL_RETRY_MS)).await;
         }
+        self.journal_is_fine();
+        true
+    }
+
+    fn journal_is_fine(&self) {
         if self.daemon.health.journal_trouble(None) {
             tracing::info!("the journal can be written again; everything goes on");
         }
-        true
     }
 
     /// Notes trouble with the journal, and whether to end because of it.

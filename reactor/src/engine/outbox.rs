@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::clock;
-use super::core::Confirmation;
+use super::core::{Confirmation, Confirms, Core};
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::amqp::publish::AmqpPublisher;
@@ -64,10 +64,10 @@ struct Shared {
 }
 
 impl Outbox {
-    /// For this site; it does nothing before [`Outbox::start`].
+    /// For this site, whose rules `core` has. Where messages come from a file (`has_buses` is false), nothing is published.
     #[must_use]
-    pub fn open(site: &Site, journal: &Arc<JournalHandle>) -> Self {
-        Self(Arc::new(Shared {
+    pub fn open(site: &Site, journal: &Arc<JournalHandle>, core: &mut Core, has_buses: bool) -> Self {
+        let me = Self(Arc::new(Shared {
             journal: journal.clone(),
             buses: ArcSwap::from_pointee(published_on(site)),
             wake: Notify::new(),
@@ -77,11 +77,16 @@ impl Outbox {
             sent: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
             troubles: Mutex::default(),
-        }))
+        }));
+        if has_buses {
+            core.confirms = Confirms::of(site);
+            me.start();
+        }
+        me
     }
 
     /// Begins to publish, first what was left over.
-    pub fn start(&self) {
+    fn start(&self) {
         let task = Task { shared: self.0.clone(), lines: BTreeMap::new(), over: BTreeMap::new(), counter: 0 };
         *lock(&self.0.task) = Some(tokio::spawn(task.run()));
     }

@@ -74,7 +74,7 @@ impl Core {
     }
 
     /// Its plan is not wanted now. It is planned again when it may start; that is no failed try.
-    fn put_off(&mut self, now: Timestamp, id: &str, why: &str, turn: &mut Turn) {
+    pub(super) fn put_off(&mut self, now: Timestamp, id: &str, why: &str, turn: &mut Turn) {
         let Some(live) = self.live.get_mut(id) else { return };
         live.row.attempts = live.row.attempts.saturating_sub(1);
         live.row.updated = now;

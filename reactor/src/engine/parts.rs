@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::outcomes::beginning;
 use super::{Core, Live, Run, Turn, body_bytes, new_row};
+use crate::journal::nodes::What;
 use crate::journal::{Entry, ReactionId, State};
-use crate::lanes::{JOINED_BYTES_MAX, JOINED_MESSAGES_MAX, LaneId, Restored, retry_at};
+use crate::lanes::{LaneId, Restored, retry_at};
 use crate::message::Message;
 use crate::rules::matcher::Rules;
 use crate::rules::site::{GuardLimits, On, Rule};
@@ -112,8 +113,13 @@ impl Core {
                 }
                 (None, None) => {
                     let id = self.make_part(now, run, later, &handed, turn);
-                    self.part_waits(&id);
-                    waiting.entry(lane.clone()).or_default().push(id.clone());
+                    if let Some(slot) = self.elsewhere(&lane) {
+                        self.forget(&id);
+                        turn.entries.push(Entry::Hand(slot, What::Reaction { id: id.clone() }));
+                    } else {
+                        self.part_waits(&id);
+                        waiting.entry(lane.clone()).or_default().push(id.clone());
+                    }
                     format!("goes on as reaction {id}")
                 }
             };
@@ -213,23 +219,9 @@ impl Core {
     /// The same part waits already: it looks at the truth when it runs, so one is enough. What does not fit of the messages
     /// is left out.
     fn join_part(&mut self, now: Timestamp, id: &str, run: &Run, why: &str, handed: &HandedDown, turn: &mut Turn) {
-        let Some(live) = self.live.get_mut(id) else { return };
         turn.story(id, now, "joined", &format!("left over from reaction {}: {why}", run.id));
         for message in &handed.messages {
-            let bytes = body_bytes(&message.body);
-            let is_full = live.messages.len() >= JOINED_MESSAGES_MAX || live.bytes + bytes > JOINED_BYTES_MAX;
-            // One of our own may not be left out: by it this part would be known to be internal.
-            let is_needed = message.topic.is_internal() && !live.internal;
-            if live.messages.iter().any(|known| known.id == message.id) || (is_full && !is_needed) {
-                continue;
-            }
-            live.internal |= message.topic.is_internal();
-            live.row.messages += 1;
-            live.bytes += bytes;
-            self.live_bytes += bytes;
-            live.messages.push(message.clone());
-            let not_before = live.row.not_before;
-            turn.entries.push(Entry::Joined { reaction: id.to_owned(), message: message.id.clone(), not_before });
+            self.join_waiting(id, message.clone(), turn);
         }
     }
 }

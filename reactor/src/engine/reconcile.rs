@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Core, Entry, Live, On, ReactionId, Rule, Timestamp, Turn, later};
+use crate::journal::nodes::What;
 use crate::rules::site::handler_named;
 
 /// A reconcile that a person asked for.
@@ -34,7 +35,8 @@ impl Core {
     pub(super) fn reconcile(&mut self, now: Timestamp, turn: &mut Turn) {
         let is_due =
             |core: &Self, name: &Arc<str>, every| core.every.get(name).is_none_or(|last| later(*last, every) <= now);
-        let due = self.reconciles.iter().filter(|(rule, every)| is_due(self, &rule.name, *every));
+        let ours = self.reconciles.iter().filter(|(rule, _)| self.elsewhere(&rule.name).is_none());
+        let due = ours.filter(|(rule, every)| is_due(self, &rule.name, *every));
         for rule in due.map(|(rule, _)| rule.clone()).collect::<Vec<_>>() {
             self.due_now(now, &rule, turn);
         }
@@ -77,10 +79,31 @@ impl Core {
             let hint = every_rule_for(&handler);
             return Err(format!("no rule with `every:` has `do: {handler}`, so nothing reconciles it\nhint: {hint}"));
         }
-        Ok(rules.iter().filter_map(|rule| self.reconcile_rule(now, rule, by, turn)).collect())
+        let mut begun = Vec::new();
+        for rule in &rules {
+            match self.elsewhere(&rule.name) {
+                None => begun.extend(self.reconcile_rule(now, rule, by, turn)),
+                Some(slot) => {
+                    let (rule, by) = (rule.name.to_string(), by.to_owned());
+                    turn.entries.push(Entry::Hand(slot, What::Due { rule, by }));
+                }
+            }
+        }
+        if begun.is_empty() {
+            return Err(
+                "another node serves it, and was told to begin now; see what comes of it: reactor list".to_owned()
+            );
+        }
+        Ok(begun)
     }
 
-    fn reconcile_rule(&mut self, now: Timestamp, rule: &Rule, by: &str, turn: &mut Turn) -> Option<Reconciling> {
+    pub(super) fn reconcile_rule(
+        &mut self,
+        now: Timestamp,
+        rule: &Rule,
+        by: &str,
+        turn: &mut Turn,
+    ) -> Option<Reconciling> {
         let said = match self.reconcile_of(rule) {
             Some(id) if self.lanes.is_running(&id) => "runs already".to_owned(),
             Some(id) => match self.hurry(now, &id, by, turn) {

@@ -7,21 +7,48 @@ use tokio::sync::mpsc;
 
 use super::Input;
 use super::core::{Applied, Run};
+use super::fence::{Entered, Fence};
 use crate::message::Message;
 use crate::runner::{Cancel, Runner, Verdict};
 
+/// What a try needs.
+pub struct Tools {
+    /// Runs handlers.
+    pub runner: Arc<Runner>,
+    /// Whether handlers may write; `None`: no other node could be in their way.
+    pub fence: Option<Arc<Fence>>,
+    /// Ends the try.
+    pub cancel: Cancel,
+    /// Is told how it ended.
+    pub engine: mpsc::Sender<Input>,
+}
+
 /// Plans in the background; the engine gets `Input::Planned`.
-pub fn plan(runner: Arc<Runner>, run: Run, cancel: Cancel, engine: mpsc::Sender<Input>) {
+pub fn plan(tools: Tools, run: Run) {
+    let Tools { runner, fence, cancel, engine } = tools;
     tokio::spawn(async move {
+        let lapses = fence.as_ref().map(|fence| fence.lapses());
         let result = runner.plan(&run.handler, request(&run), run.rule.timeout, cancel).await;
+        if result.is_err() && lapses != fence.map(|fence| fence.lapses()) {
+            let _ = engine.send(Input::CutOff(Box::new(run))).await;
+            return;
+        }
         // If the engine is gone the daemon ends, and the journal knows what to do next time.
         let _ = engine.send(Input::Planned(Box::new(run), result)).await;
     });
 }
 
 /// Applies in the background; the engine gets `Input::Changed` for each change and then `Input::Applied`.
-pub fn apply(runner: Arc<Runner>, run: Run, plan: Vec<Change>, cancel: Cancel, engine: mpsc::Sender<Input>) {
+pub fn apply(tools: Tools, run: Run, plan: Vec<Change>) {
+    let Tools { runner, fence, cancel, engine } = tools;
     tokio::spawn(async move {
+        let entered = fence.as_ref().map(|fence| fence.enter());
+        // Not now: another node could begin with the same at any moment.
+        if entered.as_ref().is_some_and(Option::is_none) {
+            let _ = engine.send(Input::CutOff(Box::new(run))).await;
+            return;
+        }
+        let entered = entered.flatten();
         // Unbounded, but the runner lets no apply report more than `CHANGES_MAX` changes.
         let (done, mut reported) = mpsc::unbounded_channel();
         let relay = async {
@@ -34,6 +61,10 @@ pub fn apply(runner: Arc<Runner>, run: Run, plan: Vec<Change>, cancel: Cancel, e
             runner.apply(&run.handler, request(&run), &plan, run.rule.timeout, cancel, &mut tell).await
         };
         let (applied, ()) = tokio::join!(work, relay);
+        if applied.verdict != Verdict::Done && entered.as_ref().is_some_and(Entered::was_cut_off) {
+            let _ = engine.send(Input::CutOff(Box::new(run))).await;
+            return;
+        }
         let result = match applied.verdict {
             Verdict::Done => Ok(applied.warning),
             Verdict::Replan(failure) | Verdict::Failed(failure) => Err(failure),

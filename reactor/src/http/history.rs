@@ -42,6 +42,9 @@ impl History {
             HistoryAccess::Anyone => None,
             HistoryAccess::Token(file) => Some(Bearer::open(file)),
         };
+        for problem in bearer.iter().flat_map(|bearer| bearer.problems(clock())) {
+            tracing::warn!("http: nobody is told the history: {problem}");
+        }
         Ok(Self { journal: Arc::new(opened?), bearer })
     }
 

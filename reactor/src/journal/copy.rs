@@ -7,6 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::nodes::Slots;
 use super::{Answer, Counts, Entry, Journal, JournalError, Kept, Question, ReactionRow, RefusedRow, StoryLine};
 
 /// The setting of a journal that is, or was, copied into; JSON, a [`Progress`].
@@ -100,6 +101,8 @@ pub fn is_whole(journal: &dyn Journal) -> Result<bool, JournalError> {
 /// # Errors
 /// When `to` holds anything else, one of them can't be read or written, or they differ at the end.
 pub fn copy(from: &dyn Journal, name: &str, to: &mut dyn Journal) -> Result<Summary, JournalError> {
+    is_at_rest(from)?;
+    is_at_rest(to)?;
     let (mut progress, resumed) = match progress(to)? {
         Some(progress) if progress.from == name => (progress, true),
         Some(other) => return Err(refused(format!("it holds a copy of another journal: {}", other.from))),
@@ -129,6 +132,25 @@ pub fn copy(from: &dyn Journal, name: &str, to: &mut dyn Journal) -> Result<Summ
     }
     let Answer::Counts(counts) = to.ask(&Question::Counts)? else { return Err(differs("its numbers")) };
     Ok(Summary { counts, pending: pending(to)?.len(), resumed })
+}
+
+/// Where several nodes share a journal: none of them is there, and nothing waits in an inbox, which is not copied.
+fn is_at_rest(journal: &dyn Journal) -> Result<(), JournalError> {
+    let wrong = |why: String, hint: &str| {
+        Err(JournalError { place: "copying".into(), why, hint: hint.into(), is_lasting: true })
+    };
+    if let Answer::Nodes(nodes) = journal.ask(&Question::Nodes)?
+        && let Some(node) = nodes.iter().find(|node| node.is_alive)
+    {
+        return wrong(format!("node {} uses it: {}", node.name, node.shown), "stop the daemons of all nodes first");
+    }
+    match journal.ask(&Question::Inbox(Slots::ALL, 1))? {
+        Answer::Inbox(handed) if !handed.is_empty() => {
+            let hint = "start a daemon on it, and stop it again when `reactor status` shows no more in an inbox";
+            wrong("something waits in the inbox of a node".to_owned(), hint)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn progress(journal: &dyn Journal) -> Result<Option<Progress>, JournalError> {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::nodes::Seat;
 use super::{Answer, Entry, Journal, JournalError, Question};
 
 /// Requests that wait for the journal; a further caller waits until there is room.
@@ -32,6 +33,8 @@ enum Request {
 /// A journal on a thread of its own. Share it in an `Arc`. Dropping it finishes what is queued, then closes the journal.
 #[derive(Debug)]
 pub struct JournalHandle {
+    /// Our place, where several nodes may share it.
+    pub seat: Option<Seat>,
     /// `None` only while it is dropped.
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
@@ -75,6 +78,7 @@ impl JournalHandle {
     pub fn open(journal: Box<dyn Journal>) -> Result<Self, JournalError> {
         let (requests, queue) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let counters = Arc::new(Counters::default());
+        let seat = journal.seat();
         let server = Server { journal, queue, next: None, sweeps: VecDeque::new(), counters: Arc::clone(&counters) };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(|| server.run()).map_err(|error| {
             JournalError {
@@ -84,7 +88,7 @@ impl JournalHandle {
                 is_lasting: true,
             }
         })?;
-        Ok(Self { requests: Some(requests), thread: Some(thread), counters })
+        Ok(Self { seat, requests: Some(requests), thread: Some(thread), counters })
     }
 
     /// Writes all of `batch` durably, or nothing of it.

@@ -12,6 +12,7 @@
 //! * [`postgres`]: the journal on a server
 //! * [`place`]: which of the two, and where; [`moving`]: when that changes
 //! * [`copy`]: from one journal into another
+//! * [`nodes`]: what several nodes on one server share
 //! * [`handle`]: what the engine holds: a journal on a thread of its own, group commit
 //! * `contract`: what every journal must do, as tests
 
@@ -20,6 +21,7 @@ pub(crate) mod contract;
 pub mod copy;
 pub mod handle;
 pub mod moving;
+pub mod nodes;
 pub mod place;
 pub mod postgres;
 pub mod sqlite;
@@ -32,6 +34,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::nodes::{Handed, NodeRow, Seat, Slots, What};
 use crate::message::Message;
 #[cfg(test)]
 use crate::message::Topic;
@@ -190,6 +193,15 @@ pub enum Entry {
     },
     /// A row of another journal, as it is there. It must not be in this one; only a message may be, and is not changed then.
     Copied(Box<copy::Row>),
+    /// A trusted message, and what it asks for of the nodes that have the slots. The second message with the same id changes
+    /// nothing: it asks for nothing again. Only where several nodes share the journal, as all that follows.
+    Post(Message, Vec<What>),
+    /// Something for the node that has this slot, that has nothing to do with a new message.
+    Hand(u8, What),
+    /// These rows of the inbox are taken: what came of them is in this batch.
+    Taken(Vec<i64>),
+    /// This node has nothing more to do with these slots: another may take them.
+    Free(Slots),
 }
 
 /// The settings that hold what is to be published still (`confirm`) begin with this.
@@ -297,6 +309,11 @@ pub trait Journal: Send {
     /// # Errors
     /// When it can't be written.
     fn sweep(&mut self, before: Timestamp, messages_max: u64) -> Result<Swept, JournalError>;
+
+    /// Our place, if several nodes may share this journal; `None`: it is ours alone.
+    fn seat(&self) -> Option<Seat> {
+        None
+    }
 }
 
 /// What one step of [`Journal::sweep`] did.
@@ -326,6 +343,12 @@ pub enum Question {
     Refused(usize),
     /// Some of all rows of a kind.
     Page(copy::Page),
+    /// As `Pending`, but only what is in these slots. This and the following two are empty where the journal is ours alone.
+    PendingOf(Slots),
+    /// What waits in the inbox for these slots, in the order in which it was written, at most this many.
+    Inbox(Slots, usize),
+    /// The nodes that were ever there, by name.
+    Nodes,
     /// One page of the messages that came by a bus.
     Messages(Box<Wanted>),
 }
@@ -384,7 +407,7 @@ pub struct Kept {
 /// The answer to a [`Question`].
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// To `Pending` and `Stories`.
+    /// To `Pending`, `PendingOf` and `Stories`.
     Stories(Vec<Story>),
     /// To `List`.
     Reactions(Vec<ReactionRow>),
@@ -396,6 +419,10 @@ pub enum Answer {
     Refused(Vec<RefusedRow>),
     /// To `Page`: each with its number, in order.
     Page(Vec<(u64, copy::Row)>),
+    /// To `Inbox`.
+    Inbox(Vec<Handed>),
+    /// To `Nodes`.
+    Nodes(Vec<NodeRow>),
     /// To `Messages`.
     Messages(Page),
 }

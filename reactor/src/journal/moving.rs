@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::copy::{Summary, copy};
+use super::nodes::Slots;
 use super::place::{self, Postgres};
 use super::postgres::PostgresJournal;
 use super::sqlite::SqliteJournal;
@@ -69,6 +70,10 @@ fn left(journal: &dyn Journal) -> Result<(usize, usize, Counts), JournalError> {
         Answer::Stories(stories) => stories.len(),
         _ => 0,
     };
+    let handed = match journal.ask(&Question::Inbox(Slots::ALL, 0))? {
+        Answer::Inbox(handed) => handed.len(),
+        _ => 0,
+    };
     let unsent = match journal.ask(&Question::Settings(OUTBOX.to_owned()))? {
         Answer::Settings(settings) => settings.len(),
         _ => 0,
@@ -77,7 +82,7 @@ fn left(journal: &dyn Journal) -> Result<(usize, usize, Counts), JournalError> {
         Answer::Counts(counts) => counts,
         _ => Counts::default(),
     };
-    Ok((pending, unsent, counts))
+    Ok((pending + handed, unsent, counts))
 }
 
 /// What was moved.

@@ -40,6 +40,15 @@ pub struct Postgres {
     pub ca: Option<PathBuf>,
     /// The schema that holds the tables: a letter or `_`, then letters, digits and `_`, all in lower case.
     pub schema: String,
+    /// The name of this node among those that share the journal.
+    #[serde(default = "host_name")]
+    pub node: String,
+}
+
+/// The host's own name: what a node is called that the site gives no name.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 impl Postgres {

@@ -1,7 +1,7 @@
 //! The journal on a PostgreSQL server: a schema in a database that is encoded in UTF-8.
 //!
 //! A batch is one transaction, committed with `synchronous_commit`: when [`Journal::write`] returns, the server's disk has it.
-//! One daemon writes ([`PostgresJournal::open`] takes the schema's lock), any number may read meanwhile
+//! Each node is one daemon that writes ([`PostgresJournal::open`] takes the node's lock), any number may read meanwhile
 //! ([`PostgresJournal::open_read_only`], or a person's `psql`). It never deletes but in [`Journal::sweep`].
 //!
 //! A lost connection fails the call and is made again by the next one. Where the answer to a commit was lost, the next
@@ -10,6 +10,7 @@
 //! * `session`: a connection, statements over it
 //! * `schema`: tables and versions
 //! * `writer`: who may write
+//! * [`lease`]: how nodes share the work
 //! * `write`, `read`, `history`, `sweep`: entries into statements, tables into answers, pages of messages, forgetting
 //! * `text`: texts that PostgreSQL can't hold
 //! * `copy`: rows as they are, from one journal into another
@@ -18,6 +19,7 @@
 mod copy;
 mod fault;
 mod history;
+pub mod lease;
 mod read;
 mod schema;
 mod session;
@@ -38,10 +40,15 @@ use tokio::runtime::{Builder, Runtime};
 
 use self::fault::Fault;
 use self::session::{ANSWER_SECONDS_MAX, Param, Session};
-use self::write::{Must, Step};
-use self::writer::Owner;
+use self::write::Step;
+use self::writer::{LOCK_MS_MAX, LOCK_TRY_MS, Owner};
+use super::nodes::Seat;
 use super::place::Postgres;
 use super::{Answer, Entry, Journal, JournalError, Question, Swept};
+pub(super) use text::plain;
+
+/// How often a batch is written again at once because it collided with another node's.
+const COLLISIONS_MAX: u32 = 10;
 
 /// A journal in a schema. Blocking: not to be used from within an async task.
 #[derive(Debug)]
@@ -59,7 +66,7 @@ struct Link {
     session: Option<Session>,
     /// `None` when we only read.
     owner: Option<Owner>,
-    /// How many messages are stored, once it was needed. Only we write, so it stays true.
+    /// How many messages are stored, as the first step of a sweep has counted them.
     messages: Option<u64>,
     /// A batch whose commit was not answered: its number, and its entries as hashes.
     doubt: Option<(i64, VecDeque<u64>)>,
@@ -74,8 +81,9 @@ impl PostgresJournal {
     /// When another daemon has the directory or the schema (the error says which), the server can't be reached or does not
     /// let us in, or a newer reactor wrote it.
     pub fn open(directory: &Path, server: &Postgres) -> Result<Self, JournalError> {
-        let lock = super::sqlite::hold(directory)?;
-        let me = Self::new(server, Some(Owner::default()), Some(lock)).map_err(|fault| fault.at(server))?;
+        let lock = hold(directory)?;
+        let owner = Owner::new(server, directory);
+        let me = Self::new(server, Some(owner), Some(lock)).map_err(|fault| fault.at(server))?;
         me.call(async |_| Ok(())).map_err(|fault| fault.at(server))?;
         Ok(me)
     }
@@ -126,10 +134,15 @@ impl Journal for PostgresJournal {
     fn write(&mut self, batch: &[Entry]) -> Result<(), JournalError> {
         let link = self.link.get_mut();
         let written = self.runtime.block_on(async {
-            match link.write(&self.server, batch).await {
-                // Nothing of it was committed, or it is known by now.
-                Err(fault) if fault.is_loss() => link.write(&self.server, batch).await,
-                written => written,
+            let mut collisions = 0;
+            loop {
+                match link.write(&self.server, batch).await {
+                    // Two nodes have met in the middle of what they write: nothing of ours is there.
+                    Err(fault) if fault.is_collision() && collisions < COLLISIONS_MAX => collisions += 1,
+                    // Nothing of it was committed, or it is known by now.
+                    Err(fault) if fault.is_loss() => return link.write(&self.server, batch).await,
+                    written => return written,
+                }
             }
         });
         written.map_err(self.at())
@@ -147,6 +160,23 @@ impl Journal for PostgresJournal {
         let link = self.link.get_mut();
         self.runtime.block_on(link.sweep(&self.server, before, messages_max)).map_err(self.at())
     }
+
+    fn seat(&self) -> Option<Seat> {
+        let link = self.link.borrow();
+        let owner = link.owner.as_ref()?;
+        Some(Seat { server: self.server.clone(), node: owner.node.clone(), generation: owner.generation() })
+    }
+}
+
+/// The state directory's lock. What looks after the handlers of a daemon that died has it for a moment.
+fn hold(directory: &Path) -> Result<File, JournalError> {
+    for _ in 0..LOCK_MS_MAX / LOCK_TRY_MS {
+        if let Ok(lock) = super::sqlite::hold(directory) {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(LOCK_TRY_MS));
+    }
+    super::sqlite::hold(directory)
 }
 
 /// Waits for the other end, but not for ever.
@@ -196,7 +226,8 @@ impl Link {
     }
 
     async fn write(&mut self, server: &Postgres, batch: &[Entry]) -> Result<(), Fault> {
-        let steps = write::steps(batch)?;
+        let node = self.owner.as_ref().map_or("", |owner| &owner.node);
+        let steps = write::steps(batch, node, &lease::channel_of(&server.schema))?;
         self.ready(server).await?;
         if self.is_durable(batch) {
             return Ok(());
@@ -204,17 +235,15 @@ impl Link {
         let Some(session) = &self.session else { return Err(gone()) };
         let Some(owner) = &mut self.owner else { return Err(reads_only()) };
         owner.batch += 1;
-        let (number, generation) = (owner.batch, owner.generation());
-        let written = in_time(transaction(session, number, generation, &steps)).await;
+        let number = owner.batch;
+        let written = in_time(transaction(session, owner, &steps)).await;
         self.after(&written);
-        let new_messages = written?;
+        written?;
         let committed = self.commit(number).await;
         if matches!(committed, Err(Fault::InDoubt(_))) {
             self.doubt = Some((number, batch.iter().map(hash).collect()));
         }
-        committed?;
-        self.messages = self.messages.map(|known| known + new_messages);
-        Ok(())
+        committed
     }
 
     /// Whether these entries were durable before they were given again.
@@ -245,15 +274,17 @@ impl Link {
         self.ready(server).await?;
         let Some(session) = &self.session else { return Err(gone()) };
         let Some(owner) = &self.owner else { return Err(reads_only()) };
-        let (number, generation) = (owner.batch, owner.generation());
+        let number = owner.batch;
         let known = self.messages;
         let step = in_time(async {
             let messages = match known {
                 Some(messages) => messages,
                 None => read::count_messages(session).await?,
             };
-            transaction(session, number, generation, &[]).await?;
-            let swept = sweep::step(session, before, messages.saturating_sub(messages_max)).await;
+            transaction(session, owner, &[]).await?;
+            let swept =
+                sweep::step(session, writer::lock_key(&server.schema), before, messages.saturating_sub(messages_max))
+                    .await;
             if swept.as_ref().is_err_and(|fault| !fault.is_loss()) {
                 session.run("ROLLBACK").await?;
             }
@@ -264,14 +295,15 @@ impl Link {
         let (messages, swept) = step?;
         // What was not forgotten is forgotten by the next step.
         self.commit(number).await?;
-        self.messages = Some(messages.saturating_sub(swept.messages));
+        // Other nodes write, too: the next sweep counts anew.
+        self.messages = swept.more.then(|| messages.saturating_sub(swept.messages));
         Ok(swept)
     }
 }
 
-/// Everything of a batch but its commit; returns how many messages are new. After an error it is rolled back.
-async fn transaction(session: &Session, number: i64, generation: i64, steps: &[Step]) -> Result<u64, Fault> {
-    let mine: [Param; 2] = [Box::new(number), Box::new(generation)];
+/// Everything of a batch but its commit. After an error it is rolled back.
+async fn transaction(session: &Session, owner: &Owner, steps: &[Step]) -> Result<(), Fault> {
+    let mine: [Param; 3] = [Box::new(owner.batch), Box::new(plain(&owner.node)), Box::new(owner.generation())];
     let mut sent: Vec<(&'static str, &[Param])> = vec![("BEGIN", &[]), (Owner::STILL_MINE, &mine)];
     sent.extend(steps.iter().map(|step| (step.sql, &*step.params)));
     let answers = session.pipelined(&sent).await?;
@@ -282,22 +314,19 @@ async fn transaction(session: &Session, number: i64, generation: i64, steps: &[S
     answer
 }
 
-/// The first thing that is wrong, or how many messages are new.
-fn checked(answers: Vec<Result<u64, Fault>>, steps: &[Step]) -> Result<u64, Fault> {
+/// The first thing that is wrong.
+fn checked(answers: Vec<Result<u64, Fault>>, steps: &[Step]) -> Result<(), Fault> {
     let mut answers = answers.into_iter();
     answers.next().transpose()?;
     if answers.next().transpose()? != Some(1) {
-        return Err(writer::replaced("another daemon has taken it"));
+        return Err(writer::replaced("another daemon has its place"));
     }
-    let mut new_messages = 0;
     for (answer, step) in answers.zip(steps) {
-        match (answer?, &step.must) {
-            (found, Must::MessageOrNothing) => new_messages += found,
-            (0, must) => must.missed().map_or(Ok(()), Err)?,
-            _ => {}
+        if answer? == 0 {
+            step.must.missed().map_or(Ok(()), Err)?;
         }
     }
-    Ok(new_messages)
+    Ok(())
 }
 
 fn hash(entry: &Entry) -> u64 {

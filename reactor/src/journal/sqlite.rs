@@ -32,7 +32,7 @@ use self::fault::Fault;
 use super::{Answer, Entry, Journal, JournalError, Question, Swept};
 
 /// Makes the state directory if need be and takes it for this process, until the returned file is closed (also by a crash).
-pub(super) fn hold(directory: &Path) -> Result<File, JournalError> {
+pub(crate) fn hold(directory: &Path) -> Result<File, JournalError> {
     let held = place::make_directory(directory).and_then(|()| place::lock(directory));
     held.map_err(|fault| fault.at(&directory.join(place::LOCK)))
 }

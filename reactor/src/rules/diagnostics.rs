@@ -2,6 +2,7 @@
 //!
 //! Collects them all, in the order of the files. It reads no file and ends no program.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 use serde_json::json;
 
+use super::masked::masked;
 use super::settings_place;
 use super::site::Place;
 
@@ -114,14 +116,24 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Makes a file known (its text may be empty where it could not be read); the number goes into spans.
+    /// Makes a file known (its text may be empty where it could not be read); the number goes into spans. Passwords in
+    /// it are never shown.
     pub fn add_file(&mut self, path: &Path, text: Arc<str>) -> u32 {
+        let text = match masked(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(shown) => shown.into(),
+        };
         self.files.push(File { path: path.to_owned(), text });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Adds one. The same one at the same place counts once; behind [`DIAGNOSTICS_MAX`] it is only counted.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
+        for said in [Some(&mut diagnostic.message), diagnostic.hint.as_mut()].into_iter().flatten() {
+            if let Cow::Owned(shown) = masked(said) {
+                *said = shown;
+            }
+        }
         if self.found.contains(&diagnostic) {
             return;
         }

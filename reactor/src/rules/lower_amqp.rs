@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Map;
 
-use super::diagnostics::shown;
+use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
+use super::lower_bus::is_near;
 use super::words::{EXCHANGE, QUEUE};
 use crate::bus::amqp::config::{Amqp, AmqpBus, Binding, Exchange, FILE_WHAT, Queue, Settings, Tls};
 use crate::bus::amqp::url::Url;
@@ -44,6 +45,15 @@ pub(super) fn amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<AmqpB
         }
         None => Settings::Words(Box::new(words?)),
     };
+    if let (Settings::Words(amqp), Some(_), Some(node)) = (&settings, &password, fields.node("amqp_url"))
+        && !amqp.url.tls
+        && !is_near(&amqp.url.host)
+    {
+        let warning = Diagnostic::warning(node.span, "the password goes over the network in the clear");
+        reader
+            .found
+            .push(warning.hint("write amqps://, with `tls: { ca_cert: FILE }` where the CA is not the system's"));
+    }
     Some(AmqpBus { settings, password })
 }
 

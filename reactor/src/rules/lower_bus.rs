@@ -11,11 +11,13 @@ use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAUL
 use super::topic::Pattern;
 use super::words::{BUS, Shape};
 use super::{lower_amqp, lower_confirm, lower_fedmsg, lower_http};
-use crate::journal::place::Postgres;
+use crate::journal::place::{Postgres, host_name};
 use crate::trust::{TrustConfig, X509Config};
 
 /// PostgreSQL's own port.
 const POSTGRESQL_PORT: u16 = 5432;
+/// Longest name of a node, in bytes.
+const NODE_BYTES_MAX: usize = 64;
 
 /// One entry of `bus`.
 pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<BusConfig> {
@@ -158,7 +160,15 @@ pub(super) fn trust_block(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Trust
     let accept_unlisted = accepts(fields.one_of(reader, "unlisted"));
     let accept_unsigned = accepts(fields.one_of(reader, "unsigned"));
     let accept_broker = accepts(fields.one_of(reader, "broker"));
-    TrustConfig { x509, gpg_keys, policy, accept_unlisted, accept_unsigned, accept_broker }
+    let schemas = fields.path(reader, "schemas", "the schemas");
+    if let (Some(span), false) = (fields.key_span("schemas"), accept_broker) {
+        reader.error(
+            span,
+            "`schemas` without `broker: accept`",
+            "schemas are for what comes from a broker of fedora-messaging",
+        );
+    }
+    TrustConfig { x509, gpg_keys, policy, accept_unlisted, accept_unsigned, accept_broker, schemas }
 }
 
 fn policy(reader: &mut Reader<'_>, fields: &Fields<'_>) -> BTreeMap<String, Vec<String>> {
@@ -221,12 +231,23 @@ fn postgresql(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Postgres> 
         let message = format!("`{}` can't be the name of a schema here", schema.escape_debug());
         reader.error(span, message, "use small letters, digits and _, not beginning with a digit or pg_, at most 63");
     }
-    Some(Postgres { host: host?, port, name: name?, user: user?, password, tls, ca, schema })
+    let node = fields.text(reader, "node").map_or_else(host_name, str::to_owned);
+    if let (Some(span), false) = (fields.key_span("node"), is_node(&node)) {
+        let message = format!("`{}` can't be the name of a node", node.escape_debug());
+        reader.error(span, message, "use letters, digits, `.`, `-` and `_`, at most 64, such as the host's name");
+    }
+    Some(Postgres { host: host?, port, name: name?, user: user?, password, tls, ca, schema, node })
 }
 
 /// Whether nobody else can listen on the way there.
-fn is_near(host: &str) -> bool {
+pub(super) fn is_near(host: &str) -> bool {
     host.starts_with('/') || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// People type and read it, and it stands in a lock's key.
+fn is_node(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    !name.is_empty() && name.len() <= NODE_BYTES_MAX && name.bytes().all(fits)
 }
 
 /// PostgreSQL keeps names beginning with `pg_` for itself, and cuts longer ones.

@@ -3,7 +3,7 @@
 //! * [`file`]: YAML → site, all errors at once
 //! * [`node`]: YAML → a tree with places; `lower*`: the tree → typed values
 //! * [`words`]: every word of the file, once; [`schema`]: the same as a JSON Schema
-//! * [`diagnostics`]: those errors, as people read them
+//! * [`diagnostics`]: those errors, as people read them; `masked`: without the passwords
 //! * [`site`]: the site as data
 //! * [`scope`]: what conditions and templates see
 //! * [`topic`]: topic patterns and their index
@@ -24,6 +24,7 @@ mod lower_handler;
 mod lower_http;
 mod lower_rule;
 mod lower_test;
+pub(crate) mod masked;
 pub mod matcher;
 pub mod node;
 mod node_errors;

@@ -181,6 +181,11 @@ pub static TRUST: Block = block(
             Shape::OneOf(&["refuse", "accept"]),
             "an AMQP broker, which tells of no message who sent it: refuse (default) or accept, as the signer `broker`",
         ),
+        word(
+            "schemas",
+            Shape::Text,
+            "with `broker`: the directory of JSON schemas, NAME.json for the header fedora_messaging_schema",
+        ),
     ],
 );
 
@@ -249,6 +254,11 @@ pub static POSTGRESQL: Block = block(
             .also(&["ssl", "sslmode"]),
         word("ca", Shape::Text, "the file of the certificates to believe (PEM), instead of the system's"),
         word("schema", Shape::Text, "the schema of this site's journal (default reactor)"),
+        word(
+            "node",
+            Shape::Text,
+            "the name of this daemon among those that share the journal (default: the host's name)",
+        ),
     ],
 );
 

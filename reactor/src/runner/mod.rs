@@ -6,6 +6,7 @@
 //! * `surroundings`, `sandbox`: what a handler finds around it, and what it may not touch
 //! * `compare`: what was planned against what was done
 //! * [`leftovers`]: what a killed daemon left running
+//! * [`warden`]: what ends a daemon that is stopped, with its handlers
 //! * [`contract`]: the contract test of a handler
 //!
 //! No shell, no search in `PATH`, nothing of the daemon's environment. What a message said reaches a handler only as JSON
@@ -22,6 +23,7 @@ mod serving;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+pub mod warden;
 
 use std::collections::HashMap;
 use std::io;

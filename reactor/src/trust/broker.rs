@@ -2,8 +2,8 @@
 //! so they are believed only where the site says `broker: accept`, and their signer is [`BROKER`].
 //!
 //! The form is that of `fedora_messaging/message.py` (`Message.from_amqp`); what is refused there is refused here, and what is
-//! accepted there is accepted here, but for NaN and infinity, encodings that hardly anyone uses, and JSON schemas, which
-//! are not checked.
+//! accepted there is accepted here, but for NaN and infinity, and encodings that hardly anyone uses. [`super::schemas`] looks at
+//! the body then.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};

@@ -5,7 +5,7 @@
 //! * [`x509`], [`gpg`]: the two kinds of signature
 //! * [`broker`]: messages that nobody signs, of a broker that the site believes
 //! * [`webhook`]: messages that come by HTTP, signed with a secret
-//! * [`policy`]: who may say what
+//! * [`policy`]: who may say what; [`schemas`]: what a body must look like
 //! * [`canonical`]: JSON as Python writes it, which is what was signed
 //! * [`local`](local()): messages that the operator hands over as a file
 //! * [`sign`]: our own signed messages; [`demo_pki`]: a throwaway CA for the demo
@@ -23,6 +23,7 @@ mod envelope;
 pub mod gpg;
 mod local;
 pub mod policy;
+pub mod schemas;
 pub mod sign;
 pub mod verifier;
 mod watched;
@@ -69,6 +70,8 @@ pub struct TrustConfig {
     pub accept_unsigned: bool,
     /// Whether an AMQP broker is believed, which tells of no message who sent it (`broker: accept`). Default: refused.
     pub accept_broker: bool,
+    /// The directory of the JSON schemas that bodies of an AMQP bus must fit.
+    pub schemas: Option<PathBuf>,
 }
 
 /// Where the CA and its revocation list are.

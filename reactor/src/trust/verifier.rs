@@ -10,10 +10,11 @@ use super::encoding::sha256_hex;
 use super::envelope::{Claim, Envelope};
 use super::gpg::Gpg;
 use super::policy::Policy;
+use super::schemas::Schemas;
 use super::webhook::{Delivery, Unfit, Webhook, WebhookConfig};
 use super::x509::{X509, verify_signature_alone};
 use super::{Refusal, TrustConfig, Verified, broker};
-use crate::message::{Form, Message, RawMessage};
+use crate::message::{Form, Message, RawMessage, Unsigned};
 
 /// The signer of messages without a signature, where the site accepts those.
 pub const UNSIGNED: &str = "unsigned";
@@ -25,6 +26,7 @@ pub struct Verifier {
     policy: Policy,
     accept_unsigned: bool,
     accept_broker: bool,
+    schemas: Option<Schemas>,
     webhook: Option<Webhook>,
 }
 
@@ -39,6 +41,7 @@ impl Verifier {
             policy: Policy::new(&config.policy, config.accept_unlisted),
             accept_unsigned: config.accept_unsigned,
             accept_broker: config.accept_broker,
+            schemas: config.schemas.as_deref().map(Schemas::open),
             webhook: None,
         }
     }
@@ -67,7 +70,7 @@ impl Verifier {
             // Who sent it waits for the answer, so it was judged when it came, by `webhook` of this bus.
             Form::Judged(judged) => return judged.as_ref().clone(),
             Form::Envelope => self.enveloped(raw, now)?,
-            Form::Amqp(form) if self.accept_broker => broker::message(raw, form).map_err(Refusal::new)?,
+            Form::Amqp(form) if self.accept_broker => self.of_broker(raw, form).map_err(Refusal::new)?,
             Form::Amqp(_) => {
                 return Err(Refusal::new(
                     "a broker tells nobody who sent it, and the trust block has no `broker: accept`",
@@ -77,6 +80,15 @@ impl Verifier {
         let allowed = self.policy.allows(message.topic.as_str(), &message.signer);
         allowed.map_err(|why| Refusal { reason: why, signer: Some(message.signer.clone()) })?;
         Ok(Verified(message))
+    }
+
+    /// The message that a broker brought, if its body fits its schema.
+    fn of_broker(&self, raw: &RawMessage, form: &Result<Unsigned, String>) -> Result<Message, String> {
+        let message = broker::message(raw, form)?;
+        match &self.schemas {
+            Some(schemas) => schemas.check(&message).map(|()| message),
+            None => Ok(message),
+        }
     }
 
     /// The message of an envelope, if its signature is good.
@@ -107,11 +119,12 @@ impl Verifier {
         }
     }
 
-    /// What is wrong with the keys, the CA or its revocation list at `now`: as long as it is so, messages are refused.
+    /// What is wrong with the keys, the CA, its revocation list or the schemas at `now`: as long as it is so, messages are refused.
     #[must_use]
     pub fn problems(&self, now: Timestamp) -> Vec<String> {
         let mut problems = self.x509.as_ref().map(|x509| x509.problems(now)).unwrap_or_default();
         problems.extend(self.gpg.as_ref().map(|gpg| gpg.problems(now)).unwrap_or_default());
+        problems.extend(self.schemas.as_ref().map(Schemas::problems).unwrap_or_default());
         problems.extend(self.webhook.as_ref().map(|webhook| webhook.problems(now)).unwrap_or_default());
         problems
     }

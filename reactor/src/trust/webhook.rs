@@ -237,6 +237,12 @@ impl Bearer {
         Self(Watched::open(vec![file], Secrets::read))
     }
 
+    /// What is wrong with the file.
+    #[must_use]
+    pub fn problems(&self, now: Timestamp) -> Vec<String> {
+        self.0.current(now).problems.clone()
+    }
+
     /// Whether this is the token.
     ///
     /// # Errors

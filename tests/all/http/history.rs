@@ -5,16 +5,23 @@ use reactor_tests::pki::{Pki, now};
 use reactor_tests::{free_port, wait_until};
 use serde_json::{Value, json};
 
-use super::site::{LONG, Said, Stage, TOKEN, rules};
+use super::site::{LONG, Said, Stage, TOKEN, github, rules};
+use super::trouble::raw_post;
 
 const ALL: &str = "journal: { history: all }\n";
 
+/// Messages to catch up with: three pages of those that fedmsg asks for.
+const BACKLOG: usize = 230;
+
 /// Pushes so many, one after the other; their ids.
 fn pushed(stage: &Stage, n: usize) -> Vec<String> {
+    let body = r#"{"line": "pushed"}"#;
+    let mut headers = github("push", "", body);
     let push = |n| {
-        let said = stage.push(&format!("h-{n:03}"), &format!(r#"{{"line": "line-{n}"}}"#));
-        assert_eq!(said.status, 202, "{said:?}");
-        said.body["id"].as_str().expect("an id").to_owned()
+        headers[2] = format!("X-GitHub-Delivery: h-{n:03}");
+        let said = raw_post(stage.port, &headers, body);
+        assert!(said.starts_with("HTTP/1.1 202"), "{said}");
+        format!("webhook:github:h-{n:03}")
     };
     (0..n).map(push).collect()
 }
@@ -106,20 +113,21 @@ fn with_a_token_only_its_holders_are_told() {
 #[test]
 fn the_real_fedmsg_catches_up_from_us() {
     let stage = Stage::with("http-backlog", ", history: true", ALL);
-    let sent = pushed(&stage, 4);
-    let first = stage.get(&format!("/id?id={}", sent[0])).body;
-    let last_second = stage.get(&format!("/id?id={}", sent[3])).body["timestamp"].as_f64().expect("seconds").ceil();
-    until_over(last_second);
+    let sent = pushed(&stage, BACKLOG);
+    let one = |id: &str| stage.get(&format!("/id?id={id}")).body;
+    let first = one(&sent[0]);
+    until_over(one(&sent[BACKLOG - 1])["timestamp"].as_f64().expect("seconds").ceil());
     let status = json!({"message": {"body": first, "topic": first["topic"]}, "status": "post"});
     let mut hub =
         PythonPeers::find().backlog(stage.dir(), &format!("http://127.0.0.1:{}/raw", stage.port), &status, None);
     let mut caught = Vec::new();
-    while caught.len() < 3 {
+    while caught.len() < BACKLOG - 1 {
         let message: Value = serde_json::from_str(&hub.line()).expect("JSON");
-        assert_eq!(message["topic"], "github.push");
+        assert_eq!((&message["topic"], &message["body"]["msg"]["line"]), (&json!("github.push"), &json!("pushed")));
         caught.push(message["body"]["msg_id"].as_str().expect("an id").to_owned());
     }
     assert_eq!(caught, sent[1..], "what came after the one it knows, in order: {}", hub.log());
+    assert!(hub.log().contains("page 3 of 3"), "{}", hub.log());
 }
 
 /// What was signed comes out as it was: the real fedmsg checks the signatures, and lets nothing else through.

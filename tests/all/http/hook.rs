@@ -1,10 +1,11 @@
 //! A POST becomes a message, or is answered with why not.
 
+use reactor::rules::file::load_str;
 use reactor_tests::process::command;
 use reactor_tests::{reactor_json, wait_until};
 use serde_json::json;
 
-use super::site::{LONG, SECRET, Stage, TOKEN, github};
+use super::site::{LONG, NEW_TOKEN, SECRET, Stage, TOKEN, github};
 
 fn bearer(token: &str) -> Vec<String> {
     vec![format!("Authorization: Bearer {token}")]
@@ -116,29 +117,36 @@ fn what_can_be_no_message_is_answered_with_why() {
 #[test]
 fn a_secret_is_changed_while_both_are_good_and_without_a_restart() {
     let stage = Stage::new("http-rotation");
-    let new = "fedcba9876543210fedcba9876543210";
     let said = |token: &str, compose: &str| {
         let body = format!(r#"{{"compose": "{compose}", "state": "finished"}}"#);
         stage.post("/hook/compose", &bearer(token), body.as_bytes())
     };
     let post = |token: &str, compose: &str| said(token, compose).status;
-    assert_eq!((post(TOKEN, "a"), post(new, "b")), (202, 401));
-    std::fs::write(stage.dir().join("compose.new"), format!("{new}\n")).expect("the new secret");
-    wait_until("the new one is good", LONG, || post(new, "b") != 401);
-    assert_eq!(post(TOKEN, "c"), 202, "and so is the old one");
+    assert_eq!((post(TOKEN, "a"), post(NEW_TOKEN, "b")), (202, 202), "while one is changed for the other");
+    let newest = "00112233445566778899aabbccddeeff";
     std::fs::remove_file(stage.dir().join("compose.secret")).expect("the old secret");
-    wait_until("the old one is not", LONG, || post(TOKEN, "c") == 401);
-    assert_eq!(post(new, "d"), 202);
-    stage.until_effects(&["a", "b", "c", "d"]);
+    std::fs::write(stage.dir().join("compose.new"), format!("{newest}\n")).expect("another one");
+    wait_until("the newest one is good", LONG, || post(newest, "c") != 401);
+    assert_eq!((post(TOKEN, "d"), post(NEW_TOKEN, "d")), (401, 401));
     // So does the rest of the rules file.
     let rules = std::fs::read_to_string(stage.dir().join("rules.yaml")).expect("the site");
     std::fs::write(stage.dir().join("rules.yaml"), rules.replace("topic: compose.", "topic: other."))
         .expect("the site");
-    wait_until("the topic is another one", LONG, || said(new, "d").body["topic"] == "other.finished");
-    assert_eq!(stage.push("d-1", r#"{"line": "e"}"#).status, 202, "others go on");
-    stage.until_effects(&["a", "b", "c", "d", "e"]);
+    wait_until("the topic is another one", LONG, || said(newest, "c").body["topic"] == "other.finished");
+    assert_eq!(stage.push("d-1", r#"{"line": "d"}"#).status, 202, "others go on");
+    stage.until_effects(&["a", "b", "c", "d"]);
     let problems = stage.bus("compose")["problems"].to_string();
     assert!(problems.contains("compose.secret") && problems.contains("can't be read"), "{problems}");
+}
+
+/// What the docs tell to write into a site can be written there.
+#[test]
+fn the_sites_of_the_docs_are_good_ones() {
+    for docs in [include_str!("../../../docs/webhook.md"), include_str!("../../../docs/http-api.md")] {
+        let yaml = docs.split("```yaml\n").nth(1).and_then(|text| text.split("```").next()).expect("a site");
+        let site = format!("version: 1\n{yaml}");
+        load_str("docs.yaml", &site, std::path::Path::new("/")).unwrap_or_else(|found| panic!("{found}"));
+    }
 }
 
 /// What docs/webhook.md tells to type is typed.

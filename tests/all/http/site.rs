@@ -15,6 +15,7 @@ use serde_json::Value;
 pub const LONG: Duration = Duration::from_secs(60);
 pub const SECRET: &str = "It's a Secret to Everybody";
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const NEW_TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
 /// A daemon with two webhooks, whose rules put a line into a file.
 pub struct Stage {
@@ -72,7 +73,7 @@ impl Stage {
         let (scratch, port) = (Scratch::new(name), free_port());
         let dir = scratch.path();
         for (file, content) in
-            [("github.secret", SECRET), ("compose.secret", TOKEN), ("compose.new", TOKEN), ("effects", "")]
+            [("github.secret", SECRET), ("compose.secret", TOKEN), ("compose.new", NEW_TOKEN), ("effects", "")]
         {
             std::fs::write(dir.join(file), content).expect("written");
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reactor::http::CONNECTIONS_AT_ONCE_MAX;
 use reactor_tests::daemon::reactor_output;
-use reactor_tests::{Daemon, random_below, reactor_json};
+use reactor_tests::{Daemon, random_below, reactor_json, wait_until};
 use rusqlite::Connection;
 
 use super::site::{LONG, Stage, github, rest};
@@ -70,7 +70,8 @@ fn until_taken(port: u16, headers: &[String], body: &str) {
     }
 }
 
-fn raw_post(port: u16, headers: &[String], body: &str) -> String {
+/// Posts it without curl; what was answered, nothing where nobody did.
+pub fn raw_post(port: u16, headers: &[String], body: &str) -> String {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return String::new() };
     stream.set_read_timeout(Some(LONG)).expect("an option");
     let head = format!(
@@ -84,19 +85,48 @@ fn raw_post(port: u16, headers: &[String], body: &str) -> String {
     rest(stream)
 }
 
+/// Keeps the daemon from writing its journal, as a full disk would.
+fn occupied(stage: &Stage) -> Connection {
+    let journal = Connection::open(stage.dir().join("state/journal.db")).expect("the journal");
+    journal.busy_timeout(LONG).expect("an option");
+    journal.execute_batch("BEGIN IMMEDIATE").expect("the journal's lock");
+    journal
+}
+
+#[test]
+fn killed_between_post_and_answer_it_has_promised_nothing_and_the_second_post_is_the_only_one() {
+    let mut stage = Stage::new("http-kill-in-hand");
+    let (body, port) = (r#"{"line": "one"}"#, stage.port);
+    let headers = github("push", "d-1", body);
+    let occupier = occupied(&stage);
+    let posting = std::thread::spawn({
+        let headers = headers.clone();
+        move || raw_post(port, &headers, body)
+    });
+    wait_until("it is in hand, and can't be written", LONG, || stage.scratch.log().contains("nothing is acknowledged"));
+    stage.daemon.kill_9();
+    let answer = posting.join().expect("no panic");
+    assert!(!answer.contains("HTTP/1.1 2"), "it could not be sure of it: {answer}");
+    drop(occupier);
+    stage.again();
+    assert_eq!(reactor_json(stage.dir(), &["list"]).len(), 0, "nothing of it was written");
+    until_taken(port, &headers, body);
+    until_taken(port, &headers, body);
+    stage.until_effects(&["one"]);
+    assert_eq!(reactor_json(stage.dir(), &["list"]).len(), 1);
+}
+
 #[test]
 fn while_the_journal_can_not_be_written_nobody_is_told_that_it_can_forget() {
     let stage = Stage::new("http-journal");
-    let occupier = Connection::open(stage.dir().join("state/journal.db")).expect("the journal");
-    occupier.busy_timeout(LONG).expect("an option");
-    occupier.execute_batch("BEGIN IMMEDIATE").expect("the journal's lock");
+    let occupier = occupied(&stage);
     let body = r#"{"line": "one"}"#;
     let said = stage.push("d-1", body);
     assert_eq!((said.status, said.headers.contains_key("retry-after")), (503, true), "{said:?}");
     assert_eq!(stage.push("d-1", body).status, 503, "at once, while it is known");
     assert_eq!(stage.effects(), Vec::<String>::new());
     drop(occupier);
-    reactor_tests::wait_until("it is taken", LONG, || matches!(stage.push("d-1", body).status, 200 | 202));
+    wait_until("it is taken", LONG, || matches!(stage.push("d-1", body).status, 200 | 202));
     stage.until_effects(&["one"]);
     assert_eq!(reactor_json(stage.dir(), &["list"]).len(), 1, "though it was posted several times");
 }

@@ -89,6 +89,7 @@ fn over_tls_only_the_right_server_with_the_right_name_is_believed() {
         tls: true,
         ca: Some(ca.file("ca.crt")),
         schema: "tls".into(),
+        node: "here".into(),
     };
     let directory = |name: &str| scratch.path().join(name);
     let journal = PostgresJournal::open(&directory("right"), &place("127.0.0.1", &ca)).expect("the right one");

@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::url::Url;
+use crate::rules::masked::masked;
 
 /// Largest file of fedora-messaging, or of a password, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -217,7 +218,8 @@ pub fn of_toml(text: &str) -> Result<Amqp, String> {
     let file: File = toml::from_str(text).map_err(|error| {
         let line = error.span().map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
         let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-        format!("{place}{}", error.message())
+        // A message may quote a value.
+        format!("{place}{}", masked(error.message()))
     })?;
     let url = Url::parse(file.amqp_url.as_deref().unwrap_or("amqp://")).map_err(|why| format!("`amqp_url`: {why}"))?;
     let mut amqp = Amqp::at(url);
@@ -226,6 +228,11 @@ pub fn of_toml(text: &str) -> Result<Amqp, String> {
     amqp.exchanges = file.exchanges.unwrap_or_default();
     amqp.queues = file.queues.unwrap_or_default();
     amqp.bindings = file.bindings.unwrap_or(amqp.bindings);
+    // There, a binding without a queue is for the one that the broker names (`fedora_messaging/twisted/factory.py`); what
+    // comes into the others may have been said on the broker alone.
+    if !amqp.queues.is_empty() {
+        amqp.bindings.retain(|binding| binding.queue.is_some());
+    }
     amqp.prefetch_messages = match file.qos.prefetch_count {
         Some(0) => return Err("`qos.prefetch_count` is 0, which is no limit: write one, as in 200".into()),
         count => count.unwrap_or(PREFETCH_MESSAGES_DEFAULT),

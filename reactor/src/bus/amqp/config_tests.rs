@@ -78,6 +78,17 @@ fn an_empty_file_is_this_machines_broker_and_every_message() {
 }
 
 #[test]
+fn a_binding_without_a_queue_is_for_the_brokers_own_as_in_python() {
+    let queue = "[queues.q]\ndurable = true\nauto_delete = false\nexclusive = false\narguments = {}\n";
+    let binding = |more: &str| format!("[[bindings]]\nexchange = \"amq.topic\"\nrouting_keys = [\"a.#\"]\n{more}");
+    let bindings = |text: &str| of_toml(text).expect("read").bindings.len();
+    assert_eq!(bindings(queue), 0, "what comes into it is said on the broker");
+    assert_eq!(bindings(&format!("{queue}{}", binding(""))), 0);
+    assert_eq!(bindings(&format!("{queue}{}", binding("queue = \"q\"\n"))), 1);
+    assert_eq!(bindings(&binding("")), 1);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_line_and_without_the_password() {
     for (text, part) in [
         ("amqp_url = \"amqp://u:secret@h\"\nqueus = {}", "line 2: unknown field `queus`"),
@@ -86,6 +97,9 @@ fn what_is_wrong_is_said_with_its_line_and_without_the_password() {
         ("[qos]\nprefetch_count = 0", "no limit"),
         ("[[bindings]]\nexchange = \"x\"\nqueue = \"q\"\nrouting_keys = []", "the queue `q`"),
         ("amqp_url = \"amqp://u:secret@h\" x", "line 1"),
+        ("[queues]\namqp_url = \"amqp://u:secret@h\"", "line 2: invalid type: string \"amqp://u:"),
+        ("[client_properties]\napp = 1\n\"amqp://u:secret@h\" = 1", "line 2"),
+        ("\"amqp://u:secret@h\" = 1", "unknown field"),
     ] {
         let why = of_toml(text).expect_err(text);
         assert!(why.contains(part) && !why.contains("secret"), "{text}: {why}");

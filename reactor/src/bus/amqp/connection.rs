@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::config::Amqp;
-use super::methods::{self, CHANNEL_OPEN_OK, OPEN_OK, Said};
+use super::methods::{self, CHANNEL, CHANNEL_OPEN_OK, OPEN_OK, Said};
 use super::tls;
 use super::wire::{FRAME_BYTES_MAX, Frame, Kind, PROTOCOL_HEADER};
 
@@ -18,6 +18,8 @@ pub const SETUP_SECONDS_MAX: u64 = 30;
 const WRITE_SECONDS_MAX: u64 = 30;
 /// A sign of life is sent at least twice in so many seconds, and after twice that without any the connection is given up.
 const HEARTBEAT_SECONDS: u16 = 20;
+/// What to do about a log-in that failed without a word.
+const HINT_LOGIN: &str = "is it the right port (5671 with TLS), user and password? the broker's log says more";
 /// Read from the socket at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -63,6 +65,9 @@ impl Broken {
                 ),
                 404 => Some("it is not there; with `passive_declares: true` queues and exchanges must be made before"),
                 405 => Some("somebody else has that queue for himself (`exclusive`)"),
+                406 if text.contains("timed out") => Some(
+                    "a delivery was not acknowledged within the broker's consumer_timeout, because it could not be journaled: reactor status",
+                ),
                 406 => Some(
                     "it is there with other settings: make `queues` and `exchanges` say the same, or `passive_declares: true`",
                 ),
@@ -83,6 +88,8 @@ pub struct Connection {
     pub frame_bytes_max: usize,
     /// As agreed; zero = none.
     pub heartbeat: Duration,
+    /// Why the broker takes no messages now (`connection.blocked`), if it does not.
+    pub blocked: Option<String>,
 }
 
 impl Connection {
@@ -103,9 +110,18 @@ impl Connection {
         let _ = tcp.set_nodelay(true);
         let stream: Box<dyn Stream> =
             if url.tls { Box::new(tls::over(tcp, &url.host, &amqp.tls).await?) } else { Box::new(tcp) };
-        let mut connection =
-            Self { stream, buffer: Vec::new(), used: 0, frame_bytes_max: 4_096, heartbeat: Duration::ZERO };
-        connection.log_in(amqp).await?;
+        let mut connection = Self {
+            stream,
+            buffer: Vec::new(),
+            used: 0,
+            frame_bytes_max: 4_096,
+            heartbeat: Duration::ZERO,
+            blocked: None,
+        };
+        let logged_in = connection.log_in(amqp).await;
+        // A broker that lets somebody not in often only hangs up.
+        let hint = if is_external(amqp) { tls::HINT_OURS } else { HINT_LOGIN };
+        logged_in.map_err(|broken| Broken { hint: broken.hint.or(Some(hint)), ..broken })?;
         Ok(connection)
     }
 
@@ -114,9 +130,10 @@ impl Connection {
         self.write_bytes(PROTOCOL_HEADER).await?;
         let Said::Start { mechanisms } = self.said().await? else { return Err(unexpected()) };
         let url = &amqp.url;
-        let external = url.tls && amqp.tls.certfile.is_some() && amqp.tls.keyfile.is_some();
-        let (mechanism, response) =
-            if external { ("EXTERNAL", String::new()) } else { ("PLAIN", format!("\0{}\0{}", url.user, url.password)) };
+        let (mechanism, response) = match is_external(amqp) {
+            true => ("EXTERNAL", String::new()),
+            false => ("PLAIN", format!("\0{}\0{}", url.user, url.password)),
+        };
         if !mechanisms.split(' ').any(|one| one == mechanism) {
             return Err(Broken::new(
                 format!("the broker lets nobody in by {mechanism}, only by {}", mechanisms.escape_debug()),
@@ -124,11 +141,7 @@ impl Connection {
             ));
         }
         self.send(&methods::start_ok(&client(amqp), mechanism, response.as_bytes())).await?;
-        let said = self.said().await.map_err(|broken| {
-            let hint = "is it the right port (5671 with TLS), user and password? the broker's log says more";
-            Broken { hint: broken.hint.or(Some(hint)), ..broken }
-        });
-        let Said::Tune { frame_bytes_max, heartbeat_s } = said? else { return Err(unexpected()) };
+        let Said::Tune { frame_bytes_max, heartbeat_s } = self.said().await? else { return Err(unexpected()) };
         let ours = url.heartbeat_s.unwrap_or(HEARTBEAT_SECONDS);
         let heartbeat_s = if heartbeat_s == 0 || ours == 0 { ours.max(heartbeat_s) } else { ours.min(heartbeat_s) };
         let most = FRAME_BYTES_MAX as u32;
@@ -174,9 +187,11 @@ impl Connection {
                     return Err(Broken::closed(code, &text));
                 }
                 Said::Flow(active) => self.send(&methods::flow_ok(active)).await?,
-                Said::Other | Said::Unblocked => {}
+                Said::Other => {}
+                Said::Unblocked => self.blocked = None,
                 Said::Blocked { reason } => {
-                    tracing::warn!("the broker takes no messages now: {}", reason.escape_debug())
+                    tracing::warn!("the broker takes no messages now: {}; waiting for it", reason.escape_debug());
+                    self.blocked = Some(reason);
                 }
                 said => return Ok(said),
             }
@@ -191,13 +206,15 @@ impl Connection {
         loop {
             if let Some((frame, bytes)) = Frame::decode(&self.buffer[self.used..])? {
                 self.used += bytes;
+                if frame.channel > CHANNEL {
+                    return Err("a frame on a channel that was never opened".to_owned().into());
+                }
                 return Ok(frame);
             }
             self.buffer.drain(..self.used);
             self.used = 0;
             self.buffer.reserve(READ_BYTES);
-            let read =
-                self.stream.read_buf(&mut self.buffer).await.map_err(|error| format!("reading failed: {error}"))?;
+            let read = self.stream.read_buf(&mut self.buffer).await.map_err(|error| reading_failed(&error))?;
             if read == 0 {
                 return Err("the broker closed the connection".to_owned().into());
             }
@@ -235,7 +252,7 @@ impl Connection {
     pub async fn close(mut self) {
         // Who does not hear it sees the connection end.
         let _ = self.send(&methods::close()).await;
-        let _ = self.stream.shutdown().await;
+        let _ = tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), self.stream.shutdown()).await;
     }
 }
 
@@ -248,6 +265,17 @@ pub(super) async fn within<T>(seconds: u64, work: impl Future<Output = Result<T,
             "is the broker in need? rabbitmqctl status says its alarms",
         ))
     })
+}
+
+/// Whether one logs in by a certificate.
+fn is_external(amqp: &Amqp) -> bool {
+    amqp.url.tls && amqp.tls.certfile.is_some() && amqp.tls.keyfile.is_some()
+}
+
+/// With TLS 1.3 a broker that refuses our certificate says so only now.
+fn reading_failed(error: &std::io::Error) -> Broken {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    if is_tls { tls::refused(error) } else { format!("reading failed: {error}").into() }
 }
 
 fn unexpected() -> Broken {

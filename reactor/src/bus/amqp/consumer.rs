@@ -2,9 +2,11 @@
 //! reader that is slow (a full disk, too much pending) does not look dead to the broker. What is on its way is
 //! limited by the broker's prefetch. It never acknowledges anything by itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{Amqp, Queue};
@@ -12,6 +14,7 @@ use super::connection::{Broken, Connection, SETUP_SECONDS_MAX, within};
 use super::methods::{self, CHANNEL, EXCHANGE_DECLARE_OK, QOS_OK, QUEUE_BIND_OK, Said};
 use super::properties::Properties;
 use super::wire::{Frame, Kind};
+use crate::bus::queue::QUEUE_BYTES_MAX;
 use crate::journal::REFUSED_BODY_BYTES_MAX;
 use crate::message::BODY_BYTES_MAX;
 
@@ -29,6 +32,8 @@ pub struct Delivery {
     pub properties: Result<Properties, String>,
     /// Its body; of one that is too large the first bytes.
     pub body: Vec<u8>,
+    /// What it takes in memory, about, in bytes.
+    pub bytes: usize,
 }
 
 /// What a consumer tells.
@@ -46,6 +51,20 @@ pub enum News {
 pub struct Consumer {
     news: mpsc::Receiver<News>,
     acks: mpsc::UnboundedSender<u64>,
+    waiting: Arc<Waiting>,
+}
+
+/// Deliveries that were read and not taken. Over [`QUEUE_BYTES_MAX`] nothing more is read, and TCP holds the broker back.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: AtomicUsize,
+    taken: Notify,
+}
+
+impl Waiting {
+    fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) < QUEUE_BYTES_MAX
+    }
 }
 
 impl Consumer {
@@ -61,26 +80,37 @@ impl Consumer {
         // So many deliveries can be on their way at once, and two pieces of news beside them.
         let (tell, news) = mpsc::channel(usize::from(amqp.prefetch_messages) * consumers.len() + 2);
         let (acks, to_ack) = mpsc::unbounded_channel();
-        let mut reading = Reading { tell: tell.clone(), consumers_starting: consumers.len(), pending: None };
+        let mut reading = Reading::new(tell.clone(), consumers.len());
+        let waiting = reading.waiting.clone();
         tokio::spawn(async move {
-            let ended = reading.run(&mut connection, to_ack).await;
-            match ended {
+            if let Err(broken) = reading.run(&mut connection, to_ack).await {
                 // Whoever does not listen any more need not be told.
-                Err(broken) => drop(tell.send(News::Broken(broken)).await),
-                Ok(()) => connection.close().await,
+                drop(tell.send(News::Broken(broken)).await);
             }
+            connection.close().await;
         });
-        Ok(Self { news, acks })
+        Ok(Self { news, acks, waiting })
     }
 
     /// The next news. Safe to cancel.
     pub async fn next(&mut self) -> News {
-        self.news.recv().await.unwrap_or_else(ended)
+        let news = self.news.recv().await.unwrap_or_else(ended);
+        self.taken(&news);
+        news
     }
 
     /// The next news, if it is there already.
     pub fn try_next(&mut self) -> Option<News> {
-        self.news.try_recv().ok()
+        let news = self.news.try_recv().ok()?;
+        self.taken(&news);
+        Some(news)
+    }
+
+    fn taken(&self, news: &News) {
+        if let News::Delivery(delivery) = news {
+            self.waiting.bytes.fetch_sub(delivery.bytes, Ordering::Relaxed);
+            self.waiting.taken.notify_one();
+        }
     }
 
     /// This delivery and all before it may be forgotten.
@@ -101,28 +131,30 @@ async fn declare(connection: &mut Connection, amqp: &Amqp) -> Result<Vec<String>
         let frame = methods::exchange_declare(name, exchange, amqp.passive_declares);
         connection.call(&frame, EXCHANGE_DECLARE_OK).await?;
     }
+    // As the site calls them, and as the broker does.
     let mut names = Vec::new();
     if amqp.queues.is_empty() {
         let ours = Queue { auto_delete: true, exclusive: true, ..Queue::default() };
-        names.push(declare_queue(connection, &methods::queue_declare("", &ours, false)).await?);
+        names.push(("", declare_queue(connection, &methods::queue_declare("", &ours, false)).await?));
     }
     for (name, queue) in &amqp.queues {
-        names.push(declare_queue(connection, &methods::queue_declare(name, queue, amqp.passive_declares)).await?);
+        let frame = methods::queue_declare(name, queue, amqp.passive_declares);
+        names.push((name, declare_queue(connection, &frame).await?));
     }
     for binding in &amqp.bindings {
-        for queue in names.iter().filter(|name| binding.queue.as_ref().is_none_or(|only| only == *name)) {
+        for (_, queue) in names.iter().filter(|(name, _)| binding.queue.as_ref().is_none_or(|only| only == name)) {
             for key in &binding.routing_keys {
                 connection.call(&methods::queue_bind(queue, &binding.exchange, key), QUEUE_BIND_OK).await?;
             }
         }
     }
-    Ok(names)
+    Ok(names.into_iter().map(|(_, queue)| queue).collect())
 }
 
 async fn declare_queue(connection: &mut Connection, frame: &Frame) -> Result<String, Broken> {
     connection.send(frame).await?;
     match connection.said().await? {
-        Said::QueueDeclared { queue } => Ok(queue),
+        Said::QueueDeclared { queue, .. } => Ok(queue),
         _ => Err("the broker does not answer the declaration of a queue".to_owned().into()),
     }
 }
@@ -133,32 +165,49 @@ struct Reading {
     consumers_starting: usize,
     /// A delivery whose body is not whole yet, and how many bytes are missing.
     pending: Option<(Delivery, Option<u64>)>,
+    /// The last delivery's tag.
+    tag: u64,
+    waiting: Arc<Waiting>,
+    /// Why the broker closed channel or connection. It is answered before all ends.
+    closed: Option<Broken>,
 }
 
 impl Reading {
+    fn new(tell: mpsc::Sender<News>, consumers_starting: usize) -> Self {
+        Self { tell, consumers_starting, pending: None, tag: 0, waiting: Arc::default(), closed: None }
+    }
+
     async fn run(&mut self, connection: &mut Connection, mut acks: mpsc::UnboundedReceiver<u64>) -> Result<(), Broken> {
         let (beat_every, dead_after) = match connection.heartbeat {
             Duration::ZERO => (NEVER, NEVER),
             heartbeat => (heartbeat / 2, heartbeat * 2),
         };
         let (mut heard, mut beat) = (Instant::now(), Instant::now() + beat_every);
+        let waiting = self.waiting.clone();
         loop {
+            let has_room = waiting.has_room();
             tokio::select! {
-                frame = connection.frame() => {
-                    heard = Instant::now();
-                    if let Some(answer) = self.take(frame?)? {
-                        connection.send(&answer).await?;
-                    }
-                }
+                // First what came: whoever was stopped for a minute is not deaf, it has all of it to read.
+                biased;
                 tag = acks.recv() => match tag {
                     Some(tag) => connection.send(&methods::ack_up_to(tag)).await?,
                     None => return Ok(()),
                 },
+                frame = connection.frame(), if has_room => {
+                    heard = Instant::now();
+                    if let Some(answer) = self.take(frame?)? {
+                        connection.send(&answer).await?;
+                    }
+                    if let Some(closed) = self.closed.take() {
+                        return Err(closed);
+                    }
+                }
+                () = waiting.taken.notified(), if !has_room => heard = Instant::now(),
                 () = sleep_until(beat) => {
                     beat = Instant::now() + beat_every;
                     connection.send(&methods::heartbeat()).await?;
                 }
-                () = sleep_until(heard + dead_after) => {
+                () = sleep_until(heard + dead_after), if has_room => {
                     return Err(format!("nothing was heard of the broker for {} s", dead_after.as_secs()).into());
                 }
             }
@@ -170,12 +219,11 @@ impl Reading {
         match frame.kind {
             Kind::Heartbeat => {}
             Kind::Method => return self.take_method(&frame.payload),
-            _ if frame.channel != CHANNEL => {
-                return Err("content on a channel that was never opened".to_owned().into());
-            }
+            _ if frame.channel != CHANNEL => return Err(out_of_turn()),
             Kind::Header => {
                 let (bytes, properties) = Properties::decode(&frame.payload)?;
                 let Some((delivery, missing @ None)) = &mut self.pending else { return Err(out_of_turn()) };
+                delivery.bytes += frame.payload.len();
                 let too_large = || format!("the body has {bytes} bytes, at most {BODY_BYTES_MAX} are read");
                 delivery.properties = if bytes > BODY_BYTES_MAX as u64 { Err(too_large()) } else { properties };
                 *missing = Some(bytes);
@@ -187,6 +235,7 @@ impl Reading {
                 let most = if delivery.properties.is_ok() { BODY_BYTES_MAX } else { REFUSED_BODY_BYTES_MAX };
                 let kept = frame.payload.len().min(most.saturating_sub(delivery.body.len()));
                 delivery.body.extend_from_slice(&frame.payload[..kept]);
+                delivery.bytes += kept;
                 self.hand_over_whole()?;
             }
         }
@@ -196,10 +245,13 @@ impl Reading {
     fn take_method(&mut self, payload: &[u8]) -> Result<Option<Frame>, Broken> {
         match Said::decode(payload)? {
             Said::Deliver { tag, routing_key } => {
-                let delivery = Delivery { tag, routing_key, properties: Ok(Properties::default()), body: Vec::new() };
-                if self.pending.replace((delivery, None)).is_some() {
+                let properties = Ok(Properties::default());
+                let delivery = Delivery { tag, routing_key, properties, body: Vec::new(), bytes: payload.len() };
+                // Acknowledging rests on tags without gaps.
+                if tag != self.tag.wrapping_add(1) || self.pending.replace((delivery, None)).is_some() {
                     return Err(out_of_turn());
                 }
+                self.tag = tag;
             }
             Said::Consuming => {
                 self.consumers_starting = self.consumers_starting.saturating_sub(1);
@@ -213,7 +265,10 @@ impl Reading {
                     hint: Some("what was in a deleted queue is lost: ask whoever deleted it"),
                 });
             }
-            Said::Closed { code, text, .. } => return Err(Broken::closed(code, &text)),
+            Said::Closed { connection, code, text } => {
+                self.closed = Some(Broken::closed(code, &text));
+                return Ok(Some(methods::close_ok(connection)));
+            }
             Said::Flow(active) => return Ok(Some(methods::flow_ok(active))),
             _ => {}
         }
@@ -222,7 +277,10 @@ impl Reading {
 
     fn hand_over_whole(&mut self) -> Result<(), Broken> {
         match self.pending.take_if(|(_, missing)| *missing == Some(0)) {
-            Some((delivery, _)) => self.tell(News::Delivery(Box::new(delivery))),
+            Some((delivery, _)) => {
+                self.waiting.bytes.fetch_add(delivery.bytes, Ordering::Relaxed);
+                self.tell(News::Delivery(Box::new(delivery)))
+            }
             None => Ok(()),
         }
     }

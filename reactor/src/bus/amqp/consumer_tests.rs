@@ -5,7 +5,7 @@ use super::*;
 
 fn reading() -> (Reading, mpsc::Receiver<News>) {
     let (tell, news) = mpsc::channel(2);
-    (Reading { tell, consumers_starting: 1, pending: None }, news)
+    (Reading::new(tell, 1), news)
 }
 
 fn method(writer: Writer) -> Frame {
@@ -67,8 +67,8 @@ fn what_is_too_large_is_kept_in_part_and_what_follows_is_read() {
 fn broken_properties_cost_one_message_and_not_the_connection() {
     let (mut reading, mut news) = reading();
     let headers = Writer::default().u16(1 << 13).table(&Map::new()).0;
-    for properties in [Writer(vec![0xff, 0xff, 9]), Writer(headers[..3].to_vec())] {
-        assert_eq!(reading.take(deliver(1)), Ok(None));
+    for (tag, properties) in [(1, Writer(vec![0xff, 0xff, 9])), (2, Writer(headers[..3].to_vec()))] {
+        assert_eq!(reading.take(deliver(tag)), Ok(None));
         assert_eq!(reading.take(header(2, properties)), Ok(None));
         assert_eq!(reading.take(body(b"{}")), Ok(None));
         let got = delivery(&mut news);
@@ -80,7 +80,10 @@ fn broken_properties_cost_one_message_and_not_the_connection() {
 fn what_ends_reading_says_why() {
     let closed = method(Writer::method(20, 40).u16(404).short("NOT_FOUND - no queue 'q'").u16(50).u16(10));
     let cancelled = method(Writer::method(60, 30).short("consumer").bits(&[true]));
-    for (frame, part) in [(closed, "404 NOT_FOUND"), (cancelled, "was deleted"), (body(b"x"), "no order")] {
+    let (mut told, _) = reading();
+    assert_eq!(told.take(closed), Ok(Some(methods::close_ok(false))), "the broker waits for an answer");
+    assert!(told.closed.expect("an end").why.contains("404 NOT_FOUND"));
+    for (frame, part) in [(cancelled, "was deleted"), (body(b"x"), "no order"), (deliver(2), "no order")] {
         let why = reading().0.take(frame).expect_err(part).to_string();
         assert!(why.contains(part), "{why}");
     }
@@ -97,10 +100,27 @@ fn what_ends_reading_says_why() {
 #[test]
 fn it_is_connected_when_every_queue_is_read() {
     let (tell, mut news) = mpsc::channel(2);
-    let mut reading = Reading { tell, consumers_starting: 2, pending: None };
+    let mut reading = Reading::new(tell, 2);
     let consuming = || method(Writer::method(60, 21).short("consumer"));
     assert_eq!(reading.take(consuming()), Ok(None));
     assert!(news.try_recv().is_err());
     assert_eq!(reading.take(consuming()), Ok(None));
     assert_eq!(news.try_recv(), Ok(News::Consuming));
+}
+
+#[test]
+fn so_much_waits_in_memory_and_no_more() {
+    let (tell, news) = mpsc::channel(1_000);
+    let mut reading = Reading::new(tell, 1);
+    let mut consumer = Consumer { news, acks: mpsc::unbounded_channel().0, waiting: reading.waiting.clone() };
+    let part = vec![b'x'; 1 << 16];
+    let mut tag = 0;
+    while reading.waiting.has_room() {
+        tag += 1;
+        reading.take(deliver(tag)).expect("a delivery");
+        reading.take(header(1 << 20, Writer::default().u16(0))).expect("a header");
+        (0..16).for_each(|_| drop(reading.take(body(&part)).expect("a part")));
+    }
+    assert_eq!(tag, 64, "of a MiB each");
+    assert!(matches!(consumer.try_next(), Some(News::Delivery(_))) && reading.waiting.has_room(), "one was taken");
 }

@@ -27,6 +27,10 @@ pub enum Said {
     QueueDeclared {
         /// Its name, which the broker may have made up.
         queue: String,
+        /// Messages that wait in it.
+        messages: u32,
+        /// Who reads it.
+        consumers: u32,
     },
     /// `basic.consume-ok`.
     Consuming,
@@ -43,6 +47,8 @@ pub enum Said {
     Cancelled,
     /// `basic.ack`: these messages of ours are safe.
     Confirmed,
+    /// `basic.return`, before its [`Said::Confirmed`]: no queue wants a message of ours.
+    Returned,
     /// `basic.nack`: the broker could not take a message of ours.
     NotTaken,
     /// `channel.close` or `connection.close`.
@@ -86,7 +92,9 @@ impl Said {
                 from.u16()?;
                 Self::Tune { frame_bytes_max: from.u32()?, heartbeat_s: from.u16()? }
             }
-            (50, 11) => Self::QueueDeclared { queue: lossy(from.short()?) },
+            (50, 11) => {
+                Self::QueueDeclared { queue: lossy(from.short()?), messages: from.u32()?, consumers: from.u32()? }
+            }
             (60, 21) => Self::Consuming,
             (60, 60) => {
                 from.short()?;
@@ -96,6 +104,7 @@ impl Said {
                 Self::Deliver { tag, routing_key: from.short()?.to_vec() }
             }
             (60, 30) => Self::Cancelled,
+            (60, 50) => Self::Returned,
             (60, 80) => Self::Confirmed,
             (60, 120) => Self::NotTaken,
             (10, 50) | (20, 40) => {
@@ -225,8 +234,8 @@ pub fn confirm_select() -> Frame {
     on(CHANNEL, Writer::method(85, 10).bits(&[false]))
 }
 
-/// `basic.publish`, with the frames of properties and body. A message that no queue wants is no error, as with
-/// fedora-messaging (`mandatory` is not set).
+/// `basic.publish`, with the frames of properties and body. The broker is asked to say where no queue wants it
+/// (`mandatory`): then it is thrown away and confirmed all the same.
 #[must_use]
 pub fn publish(
     exchange: &str,
@@ -235,7 +244,7 @@ pub fn publish(
     body: &[u8],
     frame_bytes_max: usize,
 ) -> Vec<Frame> {
-    let method = Writer::method(60, 40).u16(0).short(exchange).short(routing_key).bits(&[false, false]);
+    let method = Writer::method(60, 40).u16(0).short(exchange).short(routing_key).bits(&[true, false]);
     let mut header = Writer::default().u16(60).u16(0).u64(body.len() as u64);
     header.0.extend(properties);
     let mut frames = vec![on(CHANNEL, method), Frame { kind: Kind::Header, channel: CHANNEL, payload: header.0 }];

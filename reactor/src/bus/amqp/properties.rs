@@ -2,9 +2,10 @@
 //! (`fedora_messaging/message.py`): both ways. Pure.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::wire::{Reader, Writer};
+use crate::trust::schemas::{BASE_SCHEMA, SCHEMA_HEADER};
 
 /// Flags of the properties in their order: the highest bit is the first of them.
 const CONTENT_TYPE: u16 = 1 << 15;
@@ -19,6 +20,8 @@ const MESSAGE_ID: u16 = 1 << 7;
 
 /// The delivery mode of a message that outlives a restart of the broker.
 const PERSISTENT: u8 = 2;
+/// The package of [`BASE_SCHEMA`].
+const BASE_PACKAGE: &str = "fedora_messaging";
 /// `fedora_messaging_severity` of what is neither debugging (10) nor a warning (30) nor an error (40).
 const SEVERITY_INFO: u8 = 20;
 
@@ -75,18 +78,18 @@ fn text(what: &str, bytes: &[u8]) -> Result<String, String> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| format!("its {what} is not UTF-8"))
 }
 
-/// The properties of a message that we publish: what `fedora_messaging.message.Message` sets for the base class, and the
-/// priority as a property only where the site gives one.
+/// The properties of a message that we publish: what `fedora_messaging.message.Message` sets, and the priority as a property
+/// only where the site gives one. Of a schema other than the base we know its name, and not which package has it.
 #[must_use]
-pub fn outgoing(id: &str, sent: Timestamp, priority: Option<u8>) -> Vec<u8> {
-    let headers = json!({
-        "fedora_messaging_schema": "base.message",
-        "fedora_messaging_schema_package": "fedora_messaging",
-        "fedora_messaging_severity": SEVERITY_INFO,
-        "priority": priority.unwrap_or(0),
-        "sent-at": sent.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string(),
-    });
-    let headers = headers.as_object().cloned().unwrap_or_default();
+pub fn outgoing(id: &str, sent: Timestamp, schema: &str, priority: Option<u8>) -> Vec<u8> {
+    let mut headers = Map::new();
+    headers.insert(SCHEMA_HEADER.into(), schema.into());
+    if schema == BASE_SCHEMA {
+        headers.insert("fedora_messaging_schema_package".into(), BASE_PACKAGE.into());
+    }
+    headers.insert("fedora_messaging_severity".into(), SEVERITY_INFO.into());
+    headers.insert("priority".into(), priority.unwrap_or(0).into());
+    headers.insert("sent-at".into(), sent.strftime("%Y-%m-%dT%H:%M:%S+00:00").to_string().into());
     let mut flags = CONTENT_TYPE | CONTENT_ENCODING | HEADERS | DELIVERY_MODE | MESSAGE_ID;
     flags |= if priority.is_some() { PRIORITY } else { 0 };
     let mut out = Writer::default().u16(flags).short("application/json").short("utf-8").table(&headers).u8(PERSISTENT);
@@ -98,6 +101,8 @@ pub fn outgoing(id: &str, sent: Timestamp, priority: Option<u8>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn header(properties: &[u8]) -> Vec<u8> {
@@ -110,7 +115,7 @@ mod tests {
     fn what_we_publish_has_the_properties_of_fedora_messaging() {
         let sent = Timestamp::from_second(1_795_228_517).expect("a time");
         let (body_bytes, properties) =
-            Properties::decode(&header(&outgoing("an-id", sent, Some(3)))).expect("a header");
+            Properties::decode(&header(&outgoing("an-id", sent, BASE_SCHEMA, Some(3)))).expect("a header");
         let properties = properties.expect("good");
         assert_eq!(
             (body_bytes, properties.id.as_deref(), properties.encoding.as_deref()),
@@ -123,8 +128,10 @@ mod tests {
                 "fedora_messaging_severity": 20, "priority": 3, "sent-at": "2026-11-21T02:35:17+00:00",
             })
         );
-        let (_, without) = Properties::decode(&header(&outgoing("i", sent, None))).expect("a header");
-        assert_eq!(without.expect("good").headers["priority"], 0);
+        let (_, without) = Properties::decode(&header(&outgoing("i", sent, "demo.v1", None))).expect("a header");
+        let headers = without.expect("good").headers;
+        assert_eq!((&headers["priority"], &headers["fedora_messaging_schema"]), (&json!(0), &json!("demo.v1")));
+        assert!(!headers.contains_key("fedora_messaging_schema_package"), "that we can't know");
     }
 
     #[test]

@@ -6,21 +6,43 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::config::{self, Tls};
+use super::connection::Broken;
+
+/// What to do where a broker does not like our certificate.
+pub(super) const HINT_OURS: &str = "does the broker refuse our certificate? has it ended, is it of a CA that the broker knows: openssl x509 -noout -dates -issuer -in CERTFILE";
 
 /// Speaks TLS on a connection.
 ///
 /// # Errors
-/// Which file can't be used, or why broker and we do not agree.
-pub async fn over(stream: TcpStream, host: &str, tls: &Tls) -> Result<TlsStream<TcpStream>, String> {
+/// Which file can't be used, or why the broker and we do not agree.
+pub async fn over(stream: TcpStream, host: &str, tls: &Tls) -> Result<TlsStream<TcpStream>, Broken> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("`{host}` can't be a server's name"))?;
     let connector = TlsConnector::from(Arc::new(client(tls)?));
-    connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
+    connector.connect(name, stream).await.map_err(|error| refused(&error))
+}
+
+/// What TLS says, with what to do about it. After a handshake the broker may still refuse our certificate: reading fails then.
+pub(super) fn refused(error: &std::io::Error) -> Broken {
+    let hint = match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+            "the broker's certificate is not of the CA in `tls.ca_cert`: is it the right file, and the right broker?"
+        }
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "write the broker's name as its certificate has it: openssl s_client -connect HOST:5671 shows it",
+        Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            "the broker's certificate has ended (or this machine's clock is wrong: date)"
+        }
+        Some(Error::AlertReceived(_)) => HINT_OURS,
+        _ => "does that port speak TLS? amqps is 5671, amqp is 5672",
+    };
+    Broken { why: format!("TLS: {error}"), hint: Some(hint) }
 }
 
 fn client(tls: &Tls) -> Result<ClientConfig, String> {

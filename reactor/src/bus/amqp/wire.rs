@@ -14,6 +14,8 @@ pub const FRAME_BYTES_MAX: usize = 128 * 1024;
 pub const FRAME_EXTRA_BYTES: usize = 8;
 /// Deepest nesting of a table, in levels.
 pub const TABLE_DEPTH_MAX: usize = 16;
+/// Most values in a table and all tables in it: one of a byte on the wire takes a hundred in memory.
+pub const TABLE_VALUES_MAX: usize = 1_000;
 const FRAME_END: u8 = 0xce;
 
 /// What a frame carries.
@@ -154,23 +156,24 @@ impl<'a> Reader<'a> {
     /// none by null. A timestamp is its seconds, a decimal its nearest float.
     ///
     /// # Errors
-    /// See [`Reader::u8`]; an unknown type, or nesting deeper than [`TABLE_DEPTH_MAX`].
+    /// See [`Reader::u8`]; an unknown type, nesting deeper than [`TABLE_DEPTH_MAX`], or more values than [`TABLE_VALUES_MAX`].
     pub fn table(&mut self) -> Result<Map<String, Value>, String> {
-        self.table_within(TABLE_DEPTH_MAX)
+        self.table_within(TABLE_DEPTH_MAX, &mut { TABLE_VALUES_MAX })
     }
 
-    fn table_within(&mut self, levels: usize) -> Result<Map<String, Value>, String> {
+    fn table_within(&mut self, levels: usize, values: &mut usize) -> Result<Map<String, Value>, String> {
         let levels = levels.checked_sub(1).ok_or_else(too_deep)?;
         let mut entries = Reader(self.long()?);
         let mut map = Map::new();
         while !entries.0.is_empty() {
             let name = String::from_utf8_lossy(entries.short()?).into_owned();
-            map.insert(name, entries.value(levels)?);
+            map.insert(name, entries.value(levels, values)?);
         }
         Ok(map)
     }
 
-    fn value(&mut self, levels: usize) -> Result<Value, String> {
+    fn value(&mut self, levels: usize, values: &mut usize) -> Result<Value, String> {
+        *values = values.checked_sub(1).ok_or_else(too_many)?;
         Ok(match self.u8()? {
             b't' => Value::Bool(self.u8()? != 0),
             b'b' => i8::from_be_bytes(self.array()?).into(),
@@ -189,13 +192,13 @@ impl<'a> Reader<'a> {
             b'S' | b'x' => Value::String(String::from_utf8_lossy(self.long()?).into_owned()),
             b'T' => self.u64()?.into(),
             b'V' => Value::Null,
-            b'F' => Value::Object(self.table_within(levels)?),
+            b'F' => Value::Object(self.table_within(levels, values)?),
             b'A' => {
                 let levels = levels.checked_sub(1).ok_or_else(too_deep)?;
                 let mut items = Reader(self.long()?);
                 let mut list = Vec::new();
                 while !items.0.is_empty() {
-                    list.push(items.value(levels)?);
+                    list.push(items.value(levels, values)?);
                 }
                 Value::Array(list)
             }
@@ -206,6 +209,10 @@ impl<'a> Reader<'a> {
 
 fn too_deep() -> String {
     format!("a table nests deeper than {TABLE_DEPTH_MAX} levels")
+}
+
+fn too_many() -> String {
+    format!("a table has more than {TABLE_VALUES_MAX} values")
 }
 
 fn float(number: f64) -> Value {
@@ -351,6 +358,18 @@ mod tests {
         }
         let bytes = Writer::default().long(&bytes).0;
         assert_eq!(Reader(&bytes).table(), Err(too_deep()));
+    }
+
+    #[test]
+    fn a_table_of_very_many_values_is_an_error_before_it_takes_memory() {
+        let many = Value::Array(vec![Value::Null; TABLE_VALUES_MAX]);
+        for (map, fits) in
+            [(object(json!({"a": many})), false), (object(json!({"a": vec![Value::Null; TABLE_VALUES_MAX - 1]})), true)]
+        {
+            assert_eq!(Reader(&Writer::default().table(&map).0).table().is_ok(), fits);
+        }
+        let flat: Map<String, Value> = (0..=TABLE_VALUES_MAX).map(|n| (n.to_string(), json!(true))).collect();
+        assert_eq!(Reader(&Writer::default().table(&flat).0).table(), Err(too_many()));
     }
 
     proptest! {

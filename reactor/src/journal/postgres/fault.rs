@@ -51,6 +51,11 @@ impl Fault {
         Self::Refused { why: why.into(), hint: hint.into(), is_lasting: false }
     }
 
+    /// Whether it only met with what another node wrote at the same time: a deadlock, or a conflict.
+    pub fn is_collision(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.code().is_some_and(|code| code.code().starts_with("40")))
+    }
+
     /// Whether the connection is of no use any more.
     pub fn is_loss(&self) -> bool {
         match self {

@@ -13,6 +13,7 @@ use super::history;
 use super::session::Session;
 use super::text::{meant, plain};
 use super::write::lower;
+use crate::journal::nodes::{Handed, NodeRow, Slots, What};
 use crate::journal::text::{end_of_prefix, read_json, state};
 use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
 use crate::message::{Message, Topic};
@@ -60,6 +61,13 @@ async fn answer_within(session: &Session, question: &Question) -> Result<Answer,
         Question::Settings(prefix) => settings(session, prefix).await.map(Answer::Settings),
         Question::Refused(at_most) => refused(session, *at_most).await.map(Answer::Refused),
         Question::Page(page) => copy::page(session, page).await.map(Answer::Page),
+        Question::PendingOf(slots) => {
+            let sql = reaction_where!("slot = ANY($1) AND state IN ('waiting','applying','held') ORDER BY n");
+            let rows = session.rows(sql, &[&numbers_of(*slots)]).await?;
+            stories(session, reactions(session, &rows).await?, false).await.map(Answer::Stories)
+        }
+        Question::Inbox(slots, at_most) => inbox(session, *slots, *at_most).await.map(Answer::Inbox),
+        Question::Nodes => nodes(session).await.map(Answer::Nodes),
         Question::Messages(wanted) => history::page(session, wanted).await.map(Answer::Messages),
     }
 }
@@ -271,4 +279,66 @@ pub(super) fn refused_row(row: &Row) -> Result<RefusedRow, Fault> {
         body: text(row, "body")?,
         times: number(row, "times")?,
     })
+}
+
+/// As the columns `slot` and `slot.n` have them.
+pub(super) fn numbers_of(slots: Slots) -> Vec<i16> {
+    slots.iter().map(i16::from).collect()
+}
+
+async fn inbox(session: &Session, slots: Slots, at_most: usize) -> Result<Vec<Handed>, Fault> {
+    let rows = session
+        .rows(
+            "SELECT inbox.n AS row, what::text AS what, m.id, m.topic, m.sent, m.bus, m.signer, m.headers::text AS headers,
+                 m.body::text AS body
+             FROM inbox LEFT JOIN message AS m ON m.n = inbox.message
+             WHERE slot = ANY($1) ORDER BY inbox.n LIMIT $2",
+            &[&numbers_of(slots), &limit(at_most)],
+        )
+        .await?;
+    let mut handed = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let what: What = read_json(&get::<String>(row, "what")?, "inbox.what")?;
+        let has_message = get::<Option<String>>(row, "id")?.is_some();
+        let message = if has_message { Some(message(row)?) } else { None };
+        handed.push(Handed { n: get(row, "row")?, what, message, story: None });
+    }
+    let ids: Vec<String> = handed.iter().filter_map(|handed| handed.what.reaction()).map(lower).collect();
+    if !ids.is_empty() {
+        let rows = session.rows(reaction_where!("lower(id) = ANY($1)"), &[&ids]).await?;
+        let found = stories(session, reactions(session, &rows).await?, false).await?;
+        for handed in &mut handed {
+            let story = found.iter().find(|story| handed.what.reaction() == Some(&story.reaction.id));
+            handed.story = story.cloned().map(Box::new);
+        }
+    }
+    Ok(handed)
+}
+
+async fn nodes(session: &Session) -> Result<Vec<NodeRow>, Fault> {
+    let rows = session
+        .rows(
+            "SELECT name, shown, version, since, coalesce(until > clock_timestamp(), false) AS is_alive,
+                 ARRAY(SELECT n FROM slot WHERE slot.node = name ORDER BY n) AS slots,
+                 (SELECT count(*) FROM reaction JOIN slot ON slot.n = reaction.slot
+                  WHERE slot.node = name AND state IN ('waiting','applying','held')) AS pending,
+                 (SELECT count(*) FROM inbox JOIN slot ON slot.n = inbox.slot WHERE slot.node = name) AS inbox
+             FROM node LEFT JOIN lease ON lease.node = name ORDER BY name",
+            &[],
+        )
+        .await?;
+    let row = |row: &Row| {
+        let slots: Vec<i16> = get(row, "slots")?;
+        Ok(NodeRow {
+            name: text(row, "name")?,
+            shown: text(row, "shown")?,
+            version: text(row, "version")?,
+            since: get(row, "since")?,
+            is_alive: get(row, "is_alive")?,
+            slots: slots.into_iter().filter_map(|slot| u8::try_from(slot).ok()).collect(),
+            pending: number(row, "pending")?,
+            inbox: number(row, "inbox")?,
+        })
+    };
+    rows.iter().map(row).collect()
 }

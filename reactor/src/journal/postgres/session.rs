@@ -13,10 +13,11 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::mpsc::Sender;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row, Socket, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row, Socket, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::fault::Fault;
@@ -51,6 +52,15 @@ impl std::fmt::Debug for Session {
 impl Session {
     /// Connects, to read only or also to write.
     pub async fn connect(server: &Postgres, to_write: bool) -> Result<Self, Fault> {
+        Self::connect_and_hear(server, to_write, None).await
+    }
+
+    /// As [`Session::connect`]; what it is notified of goes to `heard`, as far as there is room.
+    pub async fn connect_and_hear(
+        server: &Postgres,
+        to_write: bool,
+        heard: Option<Sender<String>>,
+    ) -> Result<Self, Fault> {
         let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
         let mut config = Config::new();
         config.host(&server.host).port(server.port).dbname(&server.name).user(&server.user);
@@ -61,9 +71,9 @@ impl Session {
         }
         let making = async {
             let client = if server.tls {
-                connected(&config, MakeRustlsConnect::new(tls(server.ca.as_deref())?)).await?
+                connected(&config, MakeRustlsConnect::new(tls(server.ca.as_deref())?), heard).await?
             } else {
-                connected(&config, NoTls).await?
+                connected(&config, NoTls, heard).await?
             };
             let me = Self { client, prepared: RefCell::default() };
             me.set_up(server, to_write).await?;
@@ -165,14 +175,21 @@ impl Session {
     }
 }
 
-async fn connected<T>(config: &Config, tls: T) -> Result<Client, Fault>
+async fn connected<T>(config: &Config, tls: T, heard: Option<Sender<String>>) -> Result<Client, Fault>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
 {
-    let (client, connection) = config.connect(tls).await?;
+    let (client, mut connection) = config.connect(tls).await?;
     // It ends with the client; what goes wrong in it, each statement says too.
-    tokio::spawn(async move { drop(connection.await) });
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let (AsyncMessage::Notification(note), Some(heard)) = (message, &heard) {
+                // Whoever is notified of so much looks anyway.
+                let _ = heard.try_send(note.payload().to_owned());
+            }
+        }
+    });
     Ok(client)
 }
 

@@ -1,4 +1,5 @@
-//! Forgetting: one small step of it, inside the transaction that the caller commits. Never touches what is pending.
+//! Forgetting: one small step of it, inside the transaction that the caller commits. Never touches what is pending, nor what
+//! waits in the inbox.
 //!
 //! A message goes with the last reaction it led to. One that led to none goes by the time it was stored.
 
@@ -13,10 +14,18 @@ use crate::journal::Swept;
 /// Reactions, or messages without one, that one step forgets at most.
 const STEP_ROWS_MAX: usize = 200;
 
+/// The first half of the key of the lock of who sweeps: "reas"; the second is the schema's.
+const SWEEP_LOCK: i32 = 0x7265_6173;
+
 /// One step: what is older than `before`, then the oldest messages of the `over` that are too many.
-pub(super) async fn step(session: &Session, before: Timestamp, over: u64) -> Result<Swept, Fault> {
+pub(super) async fn step(session: &Session, lock: i32, before: Timestamp, over: u64) -> Result<Swept, Fault> {
     let before = time(before);
     let most = STEP_ROWS_MAX as i64;
+    // One node at a time is enough, and two would only be in each other's way.
+    let rows = session.rows("SELECT pg_try_advisory_xact_lock($1, $2) AS mine", &[&SWEEP_LOCK, &lock]).await?;
+    if !rows.first().map(|row| row.try_get("mine")).transpose()?.unwrap_or(false) {
+        return Ok(Swept::default());
+    }
     let old = session
         .rows(
             "SELECT n FROM reaction WHERE state IN ('done','planned','failed','dropped') AND updated < $1 LIMIT $2",
@@ -31,6 +40,7 @@ pub(super) async fn step(session: &Session, before: Timestamp, over: u64) -> Res
         .rows(
             "SELECT n FROM message WHERE stored < $1
                  AND NOT EXISTS (SELECT 1 FROM reaction_message WHERE message = message.n)
+                 AND NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.message = message.n)
              ORDER BY stored LIMIT $2",
             &[&before, &most],
         )
@@ -62,6 +72,7 @@ async fn forget_oldest(session: &Session, too_many: u64) -> Result<u64, Fault> {
              FROM message WHERE NOT EXISTS (
                  SELECT 1 FROM reaction_message JOIN reaction ON reaction.n = reaction_message.reaction
                  WHERE reaction_message.message = message.n AND state IN ('waiting','applying','held'))
+                 AND NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.message = message.n)
              ORDER BY n LIMIT $1",
             &[&most],
         )
@@ -101,7 +112,8 @@ async fn forget_messages_alone(session: &Session, messages: &[i64]) -> Result<u6
     session
         .changed(
             "DELETE FROM message WHERE n = ANY($1)
-                 AND NOT EXISTS (SELECT 1 FROM reaction_message WHERE message = message.n)",
+                 AND NOT EXISTS (SELECT 1 FROM reaction_message WHERE message = message.n)
+                 AND NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.message = message.n)",
             &[&messages],
         )
         .await

@@ -9,7 +9,7 @@ use crate::journal::text::cut;
 const MARK: char = '\u{E000}';
 
 /// As it stands in the column. A beginning of a text becomes the beginning of what the text becomes.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::journal) fn plain(text: &str) -> String {
     if !text.contains(['\0', MARK]) {
         return text.to_owned();
     }

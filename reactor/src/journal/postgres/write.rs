@@ -3,26 +3,31 @@
 //! A statement is one for each entry (a few more for a reaction with messages), so that a batch is one round trip however many
 //! entries it has. What must be there is checked by how many rows a statement finds.
 
+use std::collections::HashSet;
+
 use handler_api::Change;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::fault::Fault;
+use super::read::numbers_of;
 use super::session::Param;
 use super::text::{plain, short, time};
+use crate::journal::nodes::{Slots, What, slot_of};
 use crate::journal::text::{cut, json};
 use crate::journal::{
     Entry, REFUSED_BODY_BYTES_MAX, REFUSED_KEPT_MAX, ReactionRow, STORY_LINES_MAX, State, TEXT_BYTES_MAX,
 };
 use crate::message::{Message, TOPIC_BYTES_MAX};
 
+/// Messages that one statement posts.
+const POSTS_MAX: usize = 512;
+
 /// What a statement must find.
 #[derive(Debug)]
 pub(super) enum Must {
     /// Nothing.
     Nothing,
-    /// Nothing; a row more is a new message.
-    MessageOrNothing,
     /// This reaction.
     Reaction(String),
     /// This reaction, and this message.
@@ -40,7 +45,7 @@ impl Must {
     /// What is wrong where a statement found nothing.
     pub fn missed(&self) -> Option<Fault> {
         match self {
-            Self::Nothing | Self::MessageOrNothing => None,
+            Self::Nothing => None,
             Self::Reaction(id) => Some(Fault::Contradiction(format!("reaction {id} is not in the journal"))),
             Self::Both(reaction, message) => Some(Fault::Contradiction(format!(
                 "reaction {reaction} or its message {message} is not in the journal"
@@ -54,10 +59,14 @@ pub(super) fn lower(id: &str) -> String {
     plain(&id.to_ascii_lowercase())
 }
 
-/// The statements of a batch, in order.
-pub(super) fn steps(batch: &[Entry]) -> Result<Vec<Step>, Fault> {
-    let mut steps = Steps(Vec::with_capacity(batch.len() + 1));
+/// The statements of a batch of the node `node`, in order; `channel` is where nodes tell each other.
+pub(super) fn steps(batch: &[Entry], node: &str, channel: &str) -> Result<Vec<Step>, Fault> {
+    let mut steps = Steps(Vec::with_capacity(batch.len() + 2));
     let mut refused_some = false;
+    let mut told = Note::default();
+    for posts in posts_of(batch).chunks(POSTS_MAX) {
+        steps.post(posts)?;
+    }
     for entry in batch {
         match entry {
             Entry::Message(message) => steps.message(message)?,
@@ -73,7 +82,23 @@ pub(super) fn steps(batch: &[Entry]) -> Result<Vec<Step>, Fault> {
             }
             Entry::Setting { name, value } => steps.set(name, value.as_deref()),
             Entry::Copied(row) => steps.put(row)?,
+            Entry::Post(..) => {}
+            Entry::Hand(slot, what) => steps.hand(*slot, what)?,
+            Entry::Taken(rows) => {
+                let rows: Vec<i64> = rows.clone();
+                steps.add("DELETE FROM inbox WHERE n = ANY($1)", vec![Box::new(rows)], Must::Nothing);
+            }
+            Entry::Free(slots) => steps.add(
+                "UPDATE slot SET node = NULL WHERE node = $1 AND n = ANY($2)",
+                vec![Box::new(plain(node)), Box::new(numbers_of(*slots))],
+                Must::Nothing,
+            ),
         }
+        told.tell(entry);
+    }
+    if let Some(note) = told.text() {
+        let params: Vec<Param> = vec![Box::new(channel.to_owned()), Box::new(note)];
+        steps.add("SELECT pg_notify($1, $2)", params, Must::Nothing);
     }
     if refused_some {
         let kept = i64::try_from(REFUSED_KEPT_MAX).unwrap_or(i64::MAX);
@@ -84,6 +109,48 @@ pub(super) fn steps(batch: &[Entry]) -> Result<Vec<Step>, Fault> {
         );
     }
     Ok(steps.0)
+}
+
+/// What the other nodes are to hear of a batch.
+#[derive(Default)]
+struct Note {
+    inbox: Slots,
+    settings: bool,
+    free: bool,
+}
+
+impl Note {
+    fn tell(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Post(_, asked) => self.inbox = self.inbox.and(asked.iter().filter_map(What::slot).collect()),
+            Entry::Hand(slot, _) => self.inbox = self.inbox.and(Slots::one(*slot)),
+            Entry::Setting { name, .. } => self.settings |= name.starts_with("paused/"),
+            Entry::Free(_) => self.free = true,
+            _ => {}
+        }
+    }
+
+    /// As [`super::lease`] reads it: `settings`, `free`, and the slots with something in their inbox, in hexadecimal digits.
+    fn text(&self) -> Option<String> {
+        let words = [self.settings.then_some("settings"), self.free.then_some("free")];
+        let inbox = (!self.inbox.is_empty()).then(|| format!("{:x}", self.inbox.0));
+        let words: Vec<String> = words.into_iter().flatten().map(str::to_owned).chain(inbox).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+}
+
+/// What is posted in a batch. A message that is there twice asks once.
+fn posts_of(batch: &[Entry]) -> Vec<(&Message, &[What])> {
+    let mut known = HashSet::new();
+    let mut posts = Vec::new();
+    for entry in batch {
+        if let Entry::Post(message, asked) = entry
+            && known.insert(message.id.as_str())
+        {
+            posts.push((message, asked.as_slice()));
+        }
+    }
+    posts
 }
 
 pub(super) struct Steps(Vec<Step>);
@@ -107,7 +174,60 @@ impl Steps {
                 Box::new(headers),
                 Box::new(json(&message.body)?),
             ],
-            Must::MessageOrNothing,
+            Must::Nothing,
+        );
+        Ok(())
+    }
+
+    /// Messages with what they ask for; nothing of either where a message is known. One statement for many: they go in sorted
+    /// by id, so that nodes which write the same ones at the same time wait for each other and never both, and are
+    /// numbered as they came.
+    fn post(&mut self, posts: &[(&Message, &[What])]) -> Result<(), Fault> {
+        let column = |of: fn(&Message) -> &str| posts.iter().map(|(m, _)| plain(of(m))).collect::<Vec<String>>();
+        let sent: Vec<Timestamp> = posts.iter().map(|(m, _)| time(m.sent)).collect();
+        let headers = |m: &Message| if m.headers.is_empty() { Ok(None) } else { json(&m.headers).map(Some) };
+        let headers = posts.iter().map(|(m, _)| headers(m)).collect::<Result<Vec<Option<String>>, _>>()?;
+        let bodies = posts.iter().map(|(m, _)| json(&m.body)).collect::<Result<Vec<String>, _>>()?;
+        let asked = || posts.iter().flat_map(|(m, asked)| asked.iter().map(move |what| (*m, what)));
+        let of: Vec<String> = asked().map(|(m, _)| plain(&m.id)).collect();
+        let slots: Vec<i16> = asked().map(|(_, what)| i16::from(what.slot().unwrap_or_default())).collect();
+        let texts = asked().map(|(_, what)| json(what)).collect::<Result<Vec<String>, _>>()?;
+        self.add(
+            "WITH given AS MATERIALIZED (
+                 SELECT nextval(pg_get_serial_sequence('message', 'n')) AS n, message.*
+                 FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[])
+                     AS message (id, topic, sent, bus, signer, headers, body)),
+             new AS (
+                 INSERT INTO message (n, id, topic, sent, bus, signer, headers, body)
+                 SELECT n, id, topic, sent, bus, signer, headers::json, body::json FROM given ORDER BY id COLLATE \"C\"
+                 ON CONFLICT (id) DO NOTHING RETURNING n, id)
+             INSERT INTO inbox (slot, message, what)
+             SELECT slot, new.n, what::json
+             FROM unnest($8::text[], $9::smallint[], $10::text[]) WITH ORDINALITY AS asked (id, slot, what, position)
+                 JOIN new ON new.id = asked.id
+             ORDER BY position",
+            vec![
+                Box::new(column(|m| &m.id)),
+                Box::new(column(|m| m.topic.as_str())),
+                Box::new(sent),
+                Box::new(column(|m| &m.bus)),
+                Box::new(column(|m| &m.signer)),
+                Box::new(headers),
+                Box::new(bodies),
+                Box::new(of),
+                Box::new(slots),
+                Box::new(texts),
+            ],
+            Must::Nothing,
+        );
+        Ok(())
+    }
+
+    fn hand(&mut self, slot: u8, what: &What) -> Result<(), Fault> {
+        self.add(
+            "INSERT INTO inbox (slot, what) VALUES ($1, $2::text::json)",
+            vec![Box::new(i16::from(slot)), Box::new(json(what)?)],
+            Must::Nothing,
         );
         Ok(())
     }
@@ -126,11 +246,12 @@ impl Steps {
         params.push(Box::new(time(row.created)));
         params.push(Box::new(row.part.as_ref().map(json).transpose()?));
         params.push(Box::new(row.parent.as_deref().map(plain)));
+        params.push(Box::new(i16::from(slot_of(&row.key))));
         self.add(
             "INSERT INTO reaction (rule, handler, key, state, attempts, updated, not_before, at_most, repeated, reason,
-                 hint, decided_by, params, plan, approved, id, created, part, parent, messages)
+                 hint, decided_by, params, plan, approved, id, created, part, parent, slot, messages)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::text::json, $14::text::json,
-                 $15::text::json, $16, $17, $18::text::json, $19, 0)",
+                 $15::text::json, $16, $17, $18::text::json, $19, $20, 0)",
             params,
             Must::Nothing,
         );

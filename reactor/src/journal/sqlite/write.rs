@@ -31,6 +31,9 @@ pub(super) fn batch(tx: &Transaction<'_>, batch: &[Entry]) -> Result<u64, Fault>
             }
             Entry::Setting { name, value } => set(tx, name, value.as_deref())?,
             Entry::Copied(row) => new_messages += copy::put(tx, row)?,
+            Entry::Post(..) | Entry::Hand(..) | Entry::Taken(_) | Entry::Free(_) => {
+                return Err(Fault::Contradiction("nobody shares this journal".to_owned()));
+            }
         }
     }
     if refused_some {

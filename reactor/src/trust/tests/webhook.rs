@@ -83,6 +83,12 @@ fn github_and_forgejo_sign_the_body() {
     for broken in ["", "sha256=", "sha256=zz", &signed[..70], &format!("{signed}00")] {
         stranger(github.judge(&[("x-hub-signature-256", broken)], BODY), "X-Hub-Signature-256");
     }
+    // The example of GitHub's documentation; what it signs is no JSON, which is found out only after its signature is good.
+    let documented = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    let judged = github.judge(&[("x-hub-signature-256", documented)], b"Hello, World!");
+    assert!(matches!(judged, Err(Unfit::Content(_))), "{judged:?}");
+    stranger(github.judge(&[("x-hub-signature-256", documented)], b"Hello, World?"), "does not fit the body");
+
     let forgejo = hook(Signature::Forgejo, &[SECRET]);
     for name in ["x-forgejo-signature", "x-gitea-signature"] {
         assert!(forgejo.judge(&[(name, HEX)], BODY).is_ok(), "{name}");
@@ -135,7 +141,7 @@ fn two_secrets_are_good_at_once_and_a_bad_file_believes_nobody() {
         assert!(two.judge(&[("authorization", &format!("Bearer {secret}"))], BODY).is_ok());
     }
     let empty = hook(Signature::Token, &[""]);
-    stranger(empty.judge(&[("authorization", "Bearer ")], BODY), "no secret of the webhook can be read");
+    stranger(empty.judge(&[("authorization", "Bearer ")], BODY), "no secret can be read");
     assert!(empty.verifier().problems(now())[0].contains("at least 16 bytes"));
     let gone = hook(Signature::Github, &[SECRET]);
     let verifier = gone.verifier();

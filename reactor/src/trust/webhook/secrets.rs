@@ -32,7 +32,7 @@ impl Secrets {
         for file in files {
             match watched::read(file) {
                 Ok(content) => secrets.add(file, content.trim_ascii()),
-                Err(why) => secrets.problems.push(format!("a secret of the webhook: {why}")),
+                Err(why) => secrets.problems.push(format!("a secret: {why}")),
             }
         }
         secrets
@@ -42,7 +42,7 @@ impl Secrets {
         let key = |bytes: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, bytes);
         if secret.len() < SECRET_BYTES_MIN {
             self.problems.push(format!(
-                "{}: the secret of a webhook must have at least {SECRET_BYTES_MIN} bytes; openssl rand -hex 32 makes one",
+                "{}: a secret must have at least {SECRET_BYTES_MIN} bytes; openssl rand -hex 32 makes one",
                 file.display()
             ));
             return;
@@ -68,7 +68,7 @@ impl Secrets {
     /// What is wrong; nothing of a secret or signature is in it.
     pub(super) fn check(&self, signature: Signature, delivery: &Delivery, now: Timestamp) -> Result<(), String> {
         if self.plain.is_empty() {
-            return Err("no secret of the webhook can be read, so nobody is believed".into());
+            return Err("no secret can be read here, so nobody is believed".into());
         }
         match signature {
             Signature::Github => {

@@ -1,0 +1,337 @@
+//! Several daemons on one journal of a real PostgreSQL, all subscribed to the same publisher: each effect once and in order,
+//! whichever of them is killed or stopped, and what a person types at one of them counts at all.
+//!
+//! `REACTOR_NODES_MESSAGES=100000` makes the first test long: then somebody is killed or stopped every few seconds.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
+use reactor_tests::postgres::Postgres;
+use reactor_tests::{Scratch, free_port, random_below, wait_until};
+use serde_json::{Value, json};
+
+use crate::running::{SOON, applied, handler, plain};
+
+/// Lanes that the messages are spread over.
+const LANES: usize = 24;
+/// Messages that may be under way.
+const UNDER_WAY_MAX: usize = 200;
+/// A daemon that is stopped is ended by then, and its lanes are served by others.
+const TAKEN_OVER_MAX: Duration = Duration::from_secs(10);
+
+/// Daemons with one journal and one publisher.
+struct Cluster {
+    scratch: Scratch,
+    server: Postgres,
+    socket: zmq::Socket,
+    port: u16,
+    sent: usize,
+}
+
+struct Node {
+    dir: PathBuf,
+    name: String,
+    daemon: Option<Daemon>,
+}
+
+impl Cluster {
+    fn new(name: &str) -> Self {
+        let scratch = Scratch::new(name);
+        let server = Postgres::start(scratch.path(), "");
+        let port = free_port();
+        let socket = zmq::Context::new().socket(zmq::XPUB).expect("a socket");
+        socket.set_xpub_verbose(true).expect("an option");
+        socket.set_rcvtimeo(20_000).expect("an option");
+        socket.set_sndhwm(100_000).expect("an option");
+        socket.bind(&format!("tcp://127.0.0.1:{port}")).expect("bound");
+        Self { scratch, server, socket, port, sent: 0 }
+    }
+
+    /// A node with these handlers and rules, that hears the publisher.
+    fn node(&self, name: &str, rules: &str) -> Node {
+        let dir = self.scratch.path().join(name);
+        std::fs::create_dir(&dir).expect("a directory");
+        let (bus, server) = (self.port, self.server.port());
+        let site = format!(
+            "version: 1
+bus:
+  b: {{ fedmsg: ['tcp://127.0.0.1:{bus}'], trust: {{ unsigned: accept, unlisted: accept }} }}
+journal:
+  postgresql: {{ host: 127.0.0.1, port: {server}, name: postgres, user: postgres, node: {name} }}
+{rules}"
+        );
+        std::fs::write(dir.join("rules.yaml"), site).expect("the site");
+        let mut node = Node { dir, name: name.to_owned(), daemon: None };
+        self.start(&mut node);
+        node
+    }
+
+    /// Starts its daemon, and waits until it listens.
+    fn start(&self, node: &mut Node) {
+        node.daemon = Some(Daemon::start(&node.dir, &["run", "rules.yaml"]));
+        loop {
+            let told = self.socket.recv_bytes(0).unwrap_or_else(|_| panic!("it does not subscribe: {}", node.log()));
+            if told.first() == Some(&1) {
+                return;
+            }
+        }
+    }
+
+    fn say(&mut self, topic: &str, msg: &Value) {
+        self.sent += 1;
+        let n = self.sent;
+        let body =
+            json!({"topic": topic, "msg": msg, "msg_id": format!("2026-{n}"), "timestamp": 1_795_227_187, "i": n});
+        self.socket.send_multipart([topic.as_bytes(), body.to_string().as_bytes()], 0).expect("sent");
+    }
+}
+
+impl Node {
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join(reactor_tests::daemon::LOG)).unwrap_or_default()
+    }
+
+    fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("a daemon")
+    }
+
+    /// What its status says of the node `name`.
+    fn sees(&self, name: &str) -> Value {
+        let nodes = reactor_json(&self.dir, &["status"]).remove(0)["nodes"].take();
+        let found = nodes.as_array().and_then(|all| all.iter().find(|node| node["name"] == name).cloned());
+        found.unwrap_or_default()
+    }
+
+    /// Waits until it serves at least so many slots.
+    fn until_it_serves(&self, slots: usize) {
+        let mut seen = Value::Null;
+        wait_until(&format!("{} serves {slots} slots", self.name), SOON, || {
+            seen = self.sees(&self.name);
+            seen["slots"].as_array().is_some_and(|has| has.len() >= slots)
+        });
+    }
+
+    fn type_in(&self, args: &[&str]) -> String {
+        let output = reactor_output(&self.dir, args);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{args:?}: {text}");
+        text
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        reactor_json(&self.dir, &["list", "--at-most", "0"])
+    }
+
+    fn until(&self, state: &str, n: usize) {
+        wait_until(&format!("{n} are {state}: {}", self.log()), SOON, || {
+            self.rows().iter().filter(|row| row["state"] == state).count() == n
+        });
+    }
+}
+
+fn append_rules(effects: &Path) -> String {
+    let append = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/append");
+    format!(
+        "handlers:
+  append: {{ exec: {append}, env: {{ FILE: {} }}, at_once: 4 }}
+rules:
+  - name: append
+    on: org.example.append
+    key: '{{{{msg.lane}}}}'
+    do: append
+    with: {{ line: '{{{{msg.line}}}}' }}
+    retry: {{ times: 20, wait: 100ms, up_to: 1s }}
+",
+        effects.display()
+    )
+}
+
+/// The lines that were written, in their order.
+fn lines(effects: &Path) -> Vec<String> {
+    std::fs::read_to_string(effects).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// Says the next messages, as many as may be under way, up to `until` in all.
+fn feed(cluster: &mut Cluster, effects: &Path, until: usize) {
+    while cluster.sent < until {
+        let written = lines(effects).len();
+        if cluster.sent >= written + UNDER_WAY_MAX {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        for _ in 0..10.min(until - cluster.sent) {
+            let n = cluster.sent;
+            let msg = json!({"lane": format!("lane{}", n % LANES), "line": format!("{:03}-{n:07}", n % LANES)});
+            cluster.say("org.example.append", &msg);
+        }
+    }
+}
+
+/// Ends a daemon the hard way, in one of two ways. A stopped one is ended by its warden.
+fn disturb(node: &mut Node, stop: bool) {
+    if stop {
+        node.daemon().pause();
+        let daemon = node.daemon.take().expect("a daemon");
+        let ended = daemon.wait(TAKEN_OVER_MAX);
+        assert!(ended.is_some(), "the warden did not end the stopped daemon of {}: {}", node.name, node.log());
+    } else {
+        node.daemon().kill_9();
+        node.daemon = None;
+    }
+}
+
+#[test]
+fn three_nodes_do_each_thing_once_and_in_order_whoever_of_them_dies() {
+    let long: Option<usize> = std::env::var("REACTOR_NODES_MESSAGES").ok().and_then(|n| n.parse().ok());
+    let messages = long.unwrap_or(360);
+    let mut cluster = Cluster::new("nodes");
+    let effects = cluster.scratch.path().join("effects");
+    std::fs::write(&effects, "").expect("the target");
+    let rules = append_rules(&effects);
+    let mut nodes: Vec<Node> = ["a", "b", "c"].iter().map(|name| cluster.node(name, &rules)).collect();
+    nodes.iter().for_each(|node| node.until_it_serves(20));
+    let (began, mut disturbed, mut away) = (Instant::now(), 0, None);
+    while cluster.sent < messages {
+        let (share, until) = (if long.is_some() { 1_000 } else { messages / 3 }, cluster.sent);
+        feed(&mut cluster, &effects, (until + share).min(messages));
+        if long.is_none() && disturbed == 2 {
+            continue;
+        }
+        if let Some(back) = away.take() {
+            cluster.start(&mut nodes[back]);
+        }
+        let (victim, stop) = match long {
+            Some(_) => (random_below(3) as usize, random_below(2) == 0),
+            None => (disturbed + 1, disturbed == 0),
+        };
+        disturb(&mut nodes[victim], stop);
+        disturbed += 1;
+        // The long form never leaves fewer than two; the short one shows that one is enough. Who is back before its lease has run
+        // out keeps its slots, from the others they are taken.
+        if long.is_some() && random_below(2) == 0 {
+            cluster.start(&mut nodes[victim]);
+        } else if long.is_some() {
+            away = Some(victim);
+        }
+        println!("{} said, {} disturbed, {:?}", cluster.sent, disturbed, began.elapsed());
+    }
+    let rest = Duration::from_secs(60);
+    wait_until(&format!("all is done: {}", nodes[0].log()), rest, || lines(&effects).len() >= messages);
+    nodes[0].until("done", messages);
+    println!("{messages} effects, {disturbed} disturbed, in {:?}", began.elapsed());
+
+    let written = lines(&effects);
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    written.iter().for_each(|line| *times.entry(line).or_default() += 1);
+    let twice: Vec<_> = times.iter().filter(|(_, n)| **n != 1).collect();
+    assert!(twice.is_empty() && times.len() == messages, "more than once: {twice:?}");
+    for lane in 0..LANES {
+        let of_lane: Vec<&String> = written.iter().filter(|line| line.starts_with(&format!("{lane:03}-"))).collect();
+        assert!(of_lane.is_sorted(), "out of order in lane {lane}: {of_lane:?}");
+    }
+    assert_eq!(nodes[0].rows().len(), messages, "one reaction for each message, whoever has heard it");
+    if long.is_none() {
+        nodes[0].until_it_serves(64);
+        let gone = nodes[0].sees("b");
+        assert!(gone["is_alive"] == false && gone["slots"] == json!([]), "{gone}");
+        // Who was taken for dead comes back and gets its share.
+        cluster.start(&mut nodes[1]);
+        nodes[1].until_it_serves(32);
+    }
+}
+
+/// Handler and rule that delete the access of a user; `more` is for the rule.
+fn access_rules(h: &Path, more: &str) -> String {
+    format!(
+        "handlers:
+  h: {{ exec: {} }}
+rules:
+  - name: access taken
+    on: org.example.user
+    key: '{{{{msg.user}}}}'
+    do: h
+    with: {{ user: '{{{{msg.user}}}}' }}
+    {more}
+",
+        h.display()
+    )
+}
+
+fn write_program(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).expect("the handler");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+}
+
+#[test]
+fn what_a_person_types_at_one_node_counts_at_all_of_them() {
+    let mut cluster = Cluster::new("nodes-people");
+    let dir = cluster.scratch.path().to_owned();
+    write_program(&dir.join("h"), &plain(&dir));
+    let rules = access_rules(&dir.join("h"), "guard: { deletes: 0 }");
+    let mut nodes: Vec<Node> = ["a", "b"].iter().map(|name| cluster.node(name, &rules)).collect();
+    nodes.iter().for_each(|node| node.until_it_serves(32));
+    cluster.say("org.example.user", &json!({"user": "ralph"}));
+    nodes[0].until("held", 1);
+    let id = nodes[0].rows()[0]["id"].as_str().expect("an id").to_owned();
+    // Whichever of the two serves it: one of these passes it on.
+    let holds =
+        |node: &Node| reactor_json(&node.dir, &["status"])[0]["held"].as_array().is_some_and(|held| !held.is_empty());
+    let other = nodes.iter().find(|node| !holds(node)).expect("only one has it");
+    let text = other.type_in(&["approve", &id]);
+    assert!(text.contains("another node"), "{text}");
+    nodes[0].until("done", 1);
+    assert_eq!(applied(&dir), ["ralph"]);
+    assert!(other.type_in(&["show", &id]).contains("approved"));
+
+    let paused = |node: &Node| reactor_json(&node.dir, &["status"])[0]["paused"].as_array().map_or(0, Vec::len);
+    nodes[0].type_in(&["pause", "access taken"]);
+    wait_until("both are paused", SOON, || nodes.iter().all(|node| paused(node) == 1));
+    for user in ["ada", "grace", "kevin"] {
+        cluster.say("org.example.user", &json!({"user": user}));
+    }
+    nodes[0].until("waiting", 3);
+    nodes[1].type_in(&["resume", "access taken"]);
+    nodes[0].until("held", 3);
+    assert!(nodes.iter().all(|node| paused(node) == 0));
+
+    // A clean stop gives everything back.
+    let daemon = nodes[1].daemon.take().expect("a daemon");
+    daemon.terminate();
+    assert!(daemon.wait(SOON).is_some_and(|status| status.success()), "{}", nodes[1].log());
+    nodes[0].until_it_serves(64);
+    let held = || reactor_json(&nodes[0].dir, &["status"])[0]["held"].as_array().map_or(0, Vec::len);
+    wait_until("it has what the other had", SOON, || held() == 3);
+}
+
+#[test]
+fn while_the_server_is_away_handlers_are_ended_and_then_it_goes_on_by_itself() {
+    let mut cluster = Cluster::new("nodes-away");
+    let dir = cluster.scratch.path().to_owned();
+    let (began, go, done) = (dir.join("began"), dir.join("go"), dir.join("applied"));
+    let plan = format!("grep -qx \"$user\" {} 2>/dev/null || echo \"$change\"", done.display());
+    // The first apply hangs until it is ended; a later one finds `go`.
+    let apply = format!(
+        "echo >> {}; [[ -e {} ]] || exec sleep 600; echo \"$user\" >> {}; echo \"$change\"",
+        began.display(),
+        go.display(),
+        done.display()
+    );
+    write_program(&dir.join("h"), &handler(&plan, &apply));
+    // No try is left over: what is cut off is no failed try.
+    let mut node = cluster.node("a", &access_rules(&dir.join("h"), "retry: { times: 0 }"));
+    node.until_it_serves(64);
+    cluster.say("org.example.user", &json!({"user": "ralph"}));
+    wait_until("the apply runs", SOON, || began.exists());
+    cluster.server.stop();
+    wait_until("handlers are ended", SOON, || node.log().contains("handlers are ended"));
+    std::fs::write(&go, "").expect("the sign");
+    cluster.server.resume();
+    node.until("done", 1);
+    assert_eq!(applied(&dir), ["ralph"]);
+    assert!(!node.daemon().has_ended() && node.log().contains("in reach again"), "{}", node.log());
+    let id = node.rows()[0]["id"].as_str().expect("an id").to_owned();
+    assert!(node.type_in(&["show", &id]).contains("out of reach"), "{}", node.log());
+}
