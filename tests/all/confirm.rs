@@ -169,8 +169,11 @@ fn over_rabbitmq_the_broker_has_it_and_who_waits_has_a_queue_of_its_own() {
     let scratch = Scratch::new("confirm");
     let broker = RabbitMq::start(scratch.path());
     write_handler(scratch.path());
-    fs::write(scratch.path().join("ours.toml"), amqp_peers::configuration(&broker, REACTOR, Some("reactor")))
-        .expect("written");
+    fs::write(
+        scratch.path().join("ours.toml"),
+        amqp_peers::configuration(&broker, REACTOR, Some("reactor"), amqp_peers::PREFIX),
+    )
+    .expect("written");
     let bus = "version: 1\nbus:\n  b: { amqp: { config: ours.toml }, trust: { broker: accept, unlisted: accept }, confirm: true }\n";
     fs::write(scratch.path().join("rules.yaml"), format!("{bus}{RULES}")).expect("written");
     let _daemon = Daemon::start(scratch.path(), &["run", "rules.yaml"]);

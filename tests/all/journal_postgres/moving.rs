@@ -4,7 +4,7 @@ use reactor::journal::place::Postgres as Place;
 use reactor::journal::postgres::PostgresJournal;
 use reactor_tests::Scratch;
 use reactor_tests::postgres::Postgres;
-use reactor_tests::tls::Ca;
+use reactor_tests::tls::{Ca, DAYS};
 
 use crate::running::{SOON, Stage, applied, plain};
 
@@ -78,7 +78,7 @@ fn a_site_moves_to_a_server_and_back_with_what_is_held_and_no_daemon_starts_in_b
 fn over_tls_only_the_right_server_with_the_right_name_is_believed() {
     let scratch = Scratch::new("journal-tls");
     let (ca, others) = (Ca::new(&scratch.path().join("ca")), Ca::new(&scratch.path().join("others")));
-    ca.server("server");
+    ca.server("server", DAYS);
     let server = Postgres::start_tls(scratch.path(), &ca, "server");
     let place = |host: &str, ca: &Ca| Place {
         host: host.into(),
