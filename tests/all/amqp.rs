@@ -5,5 +5,5 @@ mod daemon;
 mod peers;
 mod publish;
 mod refused;
-mod site;
+pub mod site;
 mod source;

@@ -7,11 +7,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use reactor_tests::amqp_peers::AmqpPeers;
 use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
 use reactor_tests::postgres::Postgres;
+use reactor_tests::rabbitmq::{PASSWORD, PEER, REACTOR, RabbitMq};
 use reactor_tests::{Scratch, free_port, random_below, wait_until};
 use serde_json::{Value, json};
 
+use crate::amqp::site::{LONG, queue, until_empty};
 use crate::running::{SOON, applied, handler, plain};
 
 /// Lanes that the messages are spread over.
@@ -51,21 +54,27 @@ impl Cluster {
 
     /// A node with these handlers and rules, that hears the publisher.
     fn node(&self, name: &str, rules: &str) -> Node {
+        let bus = format!("fedmsg: ['tcp://127.0.0.1:{}'], trust: {{ unsigned: accept, unlisted: accept }}", self.port);
+        let mut node = self.node_on(name, &bus, rules);
+        self.start(&mut node);
+        node
+    }
+
+    /// A node on a bus of these words, not started yet.
+    fn node_on(&self, name: &str, bus: &str, rules: &str) -> Node {
         let dir = self.scratch.path().join(name);
         std::fs::create_dir(&dir).expect("a directory");
-        let (bus, server) = (self.port, self.server.port());
+        let server = self.server.port();
         let site = format!(
             "version: 1
 bus:
-  b: {{ fedmsg: ['tcp://127.0.0.1:{bus}'], trust: {{ unsigned: accept, unlisted: accept }} }}
+  b: {{ {bus} }}
 journal:
   postgresql: {{ host: 127.0.0.1, port: {server}, name: postgres, user: postgres, node: {name} }}
 {rules}"
         );
         std::fs::write(dir.join("rules.yaml"), site).expect("the site");
-        let mut node = Node { dir, name: name.to_owned(), daemon: None };
-        self.start(&mut node);
-        node
+        Node { dir, name: name.to_owned(), daemon: None }
     }
 
     /// Starts its daemon, and waits until it listens.
@@ -111,6 +120,12 @@ impl Node {
             seen = self.sees(&self.name);
             seen["slots"].as_array().is_some_and(|has| has.len() >= slots)
         });
+    }
+
+    /// What its status says of its bus.
+    fn bus(&self) -> Value {
+        let status = reactor_output(&self.dir, &["status", "--format", "json"]).stdout;
+        serde_json::from_slice::<Value>(&status).unwrap_or_default()["buses"].get(0).cloned().unwrap_or_default()
     }
 
     fn type_in(&self, args: &[&str]) -> String {
@@ -257,6 +272,39 @@ rules:
 ",
         h.display()
     )
+}
+
+#[test]
+fn two_nodes_share_the_deliveries_of_one_amqp_queue() {
+    let broker = RabbitMq::shared();
+    let cluster = Cluster::new("nodes-amqp");
+    let dir = cluster.scratch.path().to_owned();
+    write_program(&dir.join("h"), &plain(&dir));
+    std::fs::write(dir.join("password"), PASSWORD).expect("the password");
+    let url = format!("amqp://{REACTOR}@127.0.0.1:{}/%2Fpubsub", broker.amqp());
+    let (queue, password) = (queue("nodes"), dir.join("password"));
+    let bus = format!(
+        "amqp: {{ amqp_url: '{url}', password: {{ file: {} }}, {queue} }}, trust: {{ broker: accept, unlisted: accept }}",
+        password.display()
+    );
+    let rules = access_rules(&dir.join("h"), "mode: apply").replace("org.example.user", "org.test.nodes.user");
+    let mut nodes: Vec<Node> = ["a", "b"].iter().map(|name| cluster.node_on(name, &bus, &rules)).collect();
+    for node in &mut nodes {
+        node.daemon = Some(Daemon::start(&node.dir, &["run", "rules.yaml"]));
+        wait_until("it reads the queue", LONG, || node.bus()["connects"].as_u64() == Some(1));
+    }
+    let mut publisher = AmqpPeers::about("org.test.nodes").publisher(&dir, &broker, PEER);
+    let users: Vec<String> = (10..30).map(|n| format!("user{n}")).collect();
+    for user in &users {
+        publisher.publish("user", &json!({"user": user}));
+    }
+    nodes[0].until("done", users.len());
+    let mut done = applied(&dir);
+    done.sort_unstable();
+    assert_eq!(done, users, "each once");
+    let received: Vec<u64> = nodes.iter().map(|node| node.bus()["received"].as_u64().unwrap_or(0)).collect();
+    assert!(received.iter().sum::<u64>() == 20 && received.iter().all(|n| *n > 0), "{received:?}");
+    until_empty(&broker, "nodes");
 }
 
 fn write_program(path: &Path, text: &str) {

@@ -111,21 +111,11 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let site = file::load(&options.site)?;
     let (to_engine, inputs) = mpsc::channel(INPUTS_WAITING_MAX);
     // Before the journal: that an address is taken is known at once.
-    let listener = match site.http.as_ref().filter(|_| options.from.is_none()) {
-        Some(config) => Some((http::bind(config).await?, config.clone())),
-        None => None,
-    };
+    let door = http::Door::open(site.http.as_ref().filter(|_| options.from.is_none())).await?;
     let journal = open_journal(&options, site.journal.server.clone()).await?;
     let (gauge, stop_runs) = (Arc::new(Gauge::default()), Arc::new(watch::channel(false).0));
     let lease = keep_lease(&options, &journal, &stop_runs, &gauge)?;
-    runner::init();
-    let runner = Runner::new(&options.state, runner::Options::default()).context("handlers can't be run")?;
-    let runner = Arc::new(runner);
-    for ended in
-        runner::end_leftovers(&options.state).await.context("handlers of a killed daemon can't be looked for")?
-    {
-        tracing::warn!("ended what a killed daemon left running: {ended:?}");
-    }
+    let runner = open_runner(&options.state).await?;
     let health = Arc::new(Health::default());
     let (rules, handlers) = compile(&site);
     let mut core = Core::new(rules.clone(), handlers, site.journal.history_all, seed()?);
@@ -142,10 +132,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let rules = Arc::new(ArcSwap::new(rules));
     let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone())?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
-    let served = match listener {
-        Some((listener, config)) => Some(http::serve(listener, &config, parts.hooks(), &options.state).await?),
-        None => None,
-    };
+    let served = door.serve(parts.hooks(), &options.state).await?;
     let watchers = [
         tokio::spawn(signals(to_engine.clone(), health.clone())),
         tokio::spawn(files(options.site.clone(), stamps, to_engine.clone())),
@@ -193,6 +180,16 @@ async fn open_journal(options: &Options, server: Option<place::Postgres>) -> any
     // On a thread of its own: a server is waited for.
     let opened = tokio::task::spawn_blocking(move || JournalHandle::open(place::open(&state, server.as_ref())?));
     Ok(Arc::new(opened.await.context("the journal can't be opened")??))
+}
+
+/// Whoever runs handlers here; what a killed daemon left running has ended.
+async fn open_runner(state: &std::path::Path) -> anyhow::Result<Arc<Runner>> {
+    runner::init();
+    let runner = Runner::new(state, runner::Options::default()).context("handlers can't be run")?;
+    for ended in runner::end_leftovers(state).await.context("handlers of a killed daemon can't be looked for")? {
+        tracing::warn!("ended what a killed daemon left running: {ended:?}");
+    }
+    Ok(Arc::new(runner))
 }
 
 /// Where several nodes may share the journal: from now on this one keeps its lease.

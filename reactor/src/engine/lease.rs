@@ -208,8 +208,11 @@ impl Keeper {
     }
 
     async fn kept(&mut self, sent: u64) {
+        // Without a warden nobody would end what runs here while we are stopped.
+        if !self.warden.watch_until(sent + WARDEN_MS).await {
+            return self.missed("its warden can't be started").await;
+        }
         self.fence.renew(sent + CUT_OFF_MS);
-        self.warden.watch_until(sent + WARDEN_MS).await;
         let steady_since = *self.steady_since.get_or_insert(sent);
         if self.was_cut_off {
             self.was_cut_off = false;

@@ -99,7 +99,7 @@ impl OpenBus {
     /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
     pub(super) fn reload(&self, config: &BusConfig, rules: &Rules, history_all: bool) {
         let addresses = |bus: &BusConfig| (bus.fedmsg.clone(), bus.discovery.clone(), bus.amqp.clone());
-        if addresses(config) != addresses(&self.config) || config.door() != self.config.door() {
+        if addresses(config) != addresses(&self.config) || config.posted_to() != self.config.posted_to() {
             tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
         }
         self.verifier.store(Arc::new(config.verifier()));

@@ -69,53 +69,58 @@ pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 /// Paths of ours, which no webhook can have.
 pub const OWN_PATHS: [&str; 2] = ["/raw", "/id"];
 
-/// Takes the address.
-///
-/// # Errors
-/// When it can't be had, with what to do about it.
-pub async fn bind(config: &HttpConfig) -> anyhow::Result<TcpListener> {
-    use std::io::ErrorKind;
-    TcpListener::bind(config.listen).await.map_err(|error| {
-        let at = config.listen;
-        let hint = match error.kind() {
-            ErrorKind::AddrInUse => format!(
-                "who has it: ss -ltnp 'sport = :{}'; or write another port under `http: {{ listen: … }}`",
-                at.port()
-            ),
-            ErrorKind::PermissionDenied => {
-                "ports below 1024 are root's: take one above, and let a reverse proxy have 443".to_owned()
-            }
-            ErrorKind::AddrNotAvailable => format!("no interface of this machine has the address {}: ip addr", at.ip()),
-            _ => "docs/webhook.md has what to write under `http`".to_owned(),
+/// The address of a site, taken; nobody answers there yet.
+#[derive(Debug)]
+pub struct Door(Option<(TcpListener, HttpConfig)>);
+
+impl Door {
+    /// Takes the address, if the site has one.
+    ///
+    /// # Errors
+    /// When it can't be had, with what to do about it.
+    pub async fn open(config: Option<&HttpConfig>) -> anyhow::Result<Self> {
+        let Some(config) = config else { return Ok(Self(None)) };
+        let listener = TcpListener::bind(config.listen).await;
+        Ok(Self(Some((listener.map_err(|error| taken(config.listen, &error))?, config.clone()))))
+    }
+
+    /// Answers there until the task is ended; the journal must be open.
+    ///
+    /// # Errors
+    /// When the journal can't be opened to tell its history.
+    pub async fn serve(self, hooks: Vec<Arc<Hook>>, state: &Path) -> anyhow::Result<Option<JoinHandle<()>>> {
+        let Some((listener, config)) = self.0 else { return Ok(None) };
+        let history = match config.history {
+            Some(access) => Some(History::open(state, access).await?),
+            None => None,
         };
-        anyhow::anyhow!("http: {at} can't be listened on: {error}\nhint: {hint}")
-    })
+        let hooks = hooks.into_iter().map(|hook| (hook.path().to_owned(), hook)).collect();
+        tracing::info!("http: listening on {}", config.listen);
+        Ok(Some(tokio::spawn(accept(listener, Arc::new(Site { hooks, history })))))
+    }
+}
+
+/// Why an address can't be had.
+fn taken(at: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    use std::io::ErrorKind;
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "who has it: ss -ltnp 'sport = :{}'; or write another port under `http: {{ listen: … }}`",
+            at.port()
+        ),
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 are root's: take one above, and let a reverse proxy have 443".to_owned()
+        }
+        ErrorKind::AddrNotAvailable => format!("no interface of this machine has the address {}: ip addr", at.ip()),
+        _ => "docs/webhook.md has what to write under `http`".to_owned(),
+    };
+    anyhow::anyhow!("http: {at} can't be listened on: {error}\nhint: {hint}")
 }
 
 /// What is served.
 struct Site {
     hooks: HashMap<String, Arc<Hook>>,
     history: Option<History>,
-}
-
-/// Serves until the task is ended.
-///
-/// # Errors
-/// When the journal can't be opened to tell its history.
-pub async fn serve(
-    listener: TcpListener,
-    config: &HttpConfig,
-    hooks: Vec<Arc<Hook>>,
-    state: &Path,
-) -> anyhow::Result<JoinHandle<()>> {
-    let history = match &config.history {
-        Some(access) => Some(History::open(state, access.clone()).await?),
-        None => None,
-    };
-    let hooks = hooks.into_iter().map(|hook| (hook.path().to_owned(), hook)).collect();
-    let site = Arc::new(Site { hooks, history });
-    tracing::info!("http: listening on {}", config.listen);
-    Ok(tokio::spawn(accept(listener, site)))
 }
 
 async fn accept(listener: TcpListener, site: Arc<Site>) {

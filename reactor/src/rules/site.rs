@@ -85,7 +85,7 @@ impl BusConfig {
 
     /// What of a webhook is fixed as long as the daemon runs: the path, and the largest body in bytes.
     #[must_use]
-    pub fn door(&self) -> Option<(&str, usize)> {
+    pub fn posted_to(&self) -> Option<(&str, usize)> {
         self.webhook.as_ref().map(|webhook| (webhook.path.as_str(), webhook.body_bytes_max))
     }
 

@@ -44,18 +44,20 @@ impl Warden {
         Self { reactor, state, child: None }
     }
 
-    /// Ends the daemon and its handlers then (by [`boottime_ms`]), unless it is told something else before.
-    pub async fn watch_until(&mut self, ms: u64) {
+    /// Ends the daemon and its handlers then (by [`boottime_ms`]), unless it is told something else before. False: there is no
+    /// warden that could.
+    pub async fn watch_until(&mut self, ms: u64) -> bool {
         let line = format!("watch {ms}\n");
         for _ in 0..2 {
             match self.tell(&line).await {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(error) => {
                     tracing::warn!(%error, "the warden does not hear; another one is started");
                     self.dismiss();
                 }
             }
         }
+        false
     }
 
     /// Nothing has to be watched until it is told again.
