@@ -112,6 +112,11 @@ pub enum Form {
     Envelope,
     /// Beside the body, as AMQP has it; or why it can't be a message.
     Amqp(Box<Result<Unsigned, String>>),
+    /// An envelope that a server kept and handed over later (`catch_up`).
+    Kept {
+        /// The signer of one that carries no signature, where the site believes that server; `None`: such are refused.
+        believed_as: Option<&'static str>,
+    },
     /// Judged as it came, because its sender waits for the answer (a webhook).
     Judged(Box<Result<Verified<Message>, Refusal>>),
 }

@@ -35,6 +35,7 @@ fn source(discovery: Discovery) -> FedmsgSource {
         queue_messages_max: QUEUE_MESSAGES_DEFAULT,
         silence: None,
         confirm: Confirm::No,
+        catch_up: None,
     };
     FedmsgSource::open(&config, Arc::new(|_| true), vec![String::new()]).expect("opened, though nobody answers yet")
 }

@@ -35,6 +35,7 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
         publish: None,
         queue_messages_max,
         confirm: Confirm::No,
+        catch_up: None,
         silence: None,
     };
     FedmsgSource::open(&config, wants, strings(prefixes)).expect("opened")

@@ -5,6 +5,7 @@
 mod accounts;
 mod accounts_kerberos;
 mod amqp;
+mod catch_up;
 mod confirm;
 mod fedmsg;
 mod fedmsg_discovery;

@@ -207,7 +207,7 @@ fn three_nodes_do_each_thing_once_and_in_order_whoever_of_them_dies() {
     let rules = append_rules(&effects);
     let mut nodes: Vec<Node> = ["a", "b", "c"].iter().map(|name| cluster.node(name, &rules)).collect();
     nodes.iter().for_each(|node| node.until_it_serves(20));
-    let (began, mut disturbed, mut away) = (Instant::now(), 0, None);
+    let (began, mut disturbed, mut away) = (Instant::now(), 0, None::<usize>);
     while cluster.sent < messages {
         let (share, until) = (if long.is_some() { 1_000 } else { messages / 3 }, cluster.sent);
         feed(&mut cluster, &effects, (until + share).min(messages));
@@ -216,6 +216,7 @@ fn three_nodes_do_each_thing_once_and_in_order_whoever_of_them_dies() {
         }
         if let Some(back) = away.take() {
             cluster.start(&mut nodes[back]);
+            nodes[back].until_it_serves(1);
         }
         let (victim, stop) = match long {
             Some(_) => (random_below(3) as usize, random_below(2) == 0),
@@ -227,6 +228,7 @@ fn three_nodes_do_each_thing_once_and_in_order_whoever_of_them_dies() {
         // out keeps its slots, from the others they are taken.
         if long.is_some() && random_below(2) == 0 {
             cluster.start(&mut nodes[victim]);
+            nodes[victim].until_it_serves(1);
         } else if long.is_some() {
             away = Some(victim);
         }

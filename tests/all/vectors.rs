@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use jiff::Timestamp;
+use reactor::bus::catch_up::kept::kept;
 use reactor::message::{Form, RawMessage};
-use reactor::trust::canonical::parse;
+use reactor::trust::canonical::{Json, parse};
 use reactor::trust::encoding::python_base64;
 use reactor::trust::{Refusal, TrustConfig, Verifier, X509Config, signature_alone};
 use reactor_tests::Scratch;
@@ -233,6 +234,30 @@ fn production_messages_are_valid_in_2023_and_have_expired_since() {
         assert!(refusal.reason.starts_with("the signature itself is good"), "{refusal}");
         let ours = parse(&raw.body).unwrap().encode_without(&["signature", "certificate"], 0);
         assert_eq!(ours, file("signed"));
+    }
+}
+
+#[test]
+fn what_a_real_datagrepper_answered_is_what_was_signed() {
+    let Some(folder) = shared("vectors/fedmsg-2017") else { return };
+    let config = TrustConfig {
+        x509: Some(X509Config { ca: folder.join("fedora_ca.crt"), crl: None }),
+        accept_unlisted: true,
+        ..TrustConfig::default()
+    };
+    let verifier = Verifier::open(config);
+    let answer = std::fs::read(folder.join("datagrepper-response.json")).unwrap();
+    let Json::Object(fields) = parse(&answer).unwrap() else { panic!("an object") };
+    let items = fields.into_iter().find(|(name, _)| name.as_ref() == b"raw_messages").map(|(_, items)| items);
+    let Some(Json::List(items)) = items else { panic!("a list") };
+    assert_eq!(items.len(), 25);
+    for item in items {
+        let kept = kept(item).unwrap();
+        let form = Form::Kept { believed_as: None };
+        let raw =
+            RawMessage { topic: kept.topic, body: kept.body, bus: "b".into(), received: at(TODAY), token: 0, form };
+        let message = verifier.verify(&raw, at("2023-01-01T00:00:00Z")).unwrap().into_inner();
+        assert_eq!((Some(message.id), Some(message.sent)), (kept.id, kept.sent));
     }
 }
 

@@ -6,6 +6,7 @@
 //! * [`peers`]: the real Python fedmsg: publisher, consumer, relay
 //! * [`slapd`], [`kdc`], [`fasjson`]: the real servers that know people: OpenLDAP, MIT Kerberos, FASJSON
 //! * [`koji`]: a stand-in for a Koji hub, and the real client
+//! * [`datagrepper`]: a stand-in for datagrepper that fails where it is told to; [`datagrepper_real`]: the real one
 //! * [`relay`]: a line that breaks on purpose
 //! * [`rabbitmq`]: a real RabbitMQ; [`amqp_peers`]: the real Python fedora-messaging, and a bare AMQP client
 //! * [`pki`]: certificates in fedmsg's layout; [`tls`]: a CA for servers and users
@@ -21,6 +22,8 @@
 
 pub mod amqp_peers;
 pub mod daemon;
+pub mod datagrepper;
+pub mod datagrepper_real;
 pub mod fasjson;
 pub mod gitolite;
 pub mod kdc;

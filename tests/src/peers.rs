@@ -63,6 +63,13 @@ impl PythonPeers {
         Publisher::ready(self.start(dir, "publisher", &["relay_inbound"], &with_signing(config, Some(pki))))
     }
 
+    /// A publisher with a store, whose `fedmsg.replay` answers on the second port.
+    #[must_use]
+    pub fn publisher_with_replay(&self, dir: &Path, port: u16, replay: u16, pki: Option<&Pki>) -> Publisher {
+        let config = json!({"endpoints": {SERVICE: [endpoint(port)]}, "replay_endpoints": {SERVICE: endpoint(replay)}});
+        Publisher::ready(self.start(dir, "fedmsg_replay", &[SERVICE], &with_signing(config, pki)))
+    }
+
     /// A hub with a consumer that validates what it gets from `port`.
     #[must_use]
     pub fn consumer(&self, dir: &Path, port: u16, pki: &Pki) -> Peer {

@@ -1,6 +1,7 @@
 //! Where messages come from and go to. A new bus = one file here and one line in `open`.
 
 pub mod amqp;
+pub mod catch_up;
 pub mod fedmsg;
 pub mod jsonl;
 pub mod publish;
@@ -61,6 +62,8 @@ pub struct Counters {
     pub connects: AtomicU64,
     /// Connections lost.
     pub disconnects: AtomicU64,
+    /// Connections that we ended ourselves: their publishers are not named any more.
+    pub left: AtomicU64,
     /// How often it was connected and nothing came for longer than the site's `silence`.
     pub silences: AtomicU64,
     /// How long it has been connected and silent now, in seconds; 0 where that is not too long.
@@ -80,7 +83,8 @@ impl Counters {
     /// Whether any connection stands.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.connects.load(Ordering::Relaxed) > self.disconnects.load(Ordering::Relaxed)
+        let ended = self.disconnects.load(Ordering::Relaxed) + self.left.load(Ordering::Relaxed);
+        self.connects.load(Ordering::Relaxed) > ended
     }
 
     /// How long a connected bus may be silent; zero: as long as it likes.

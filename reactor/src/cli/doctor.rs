@@ -16,6 +16,7 @@ use crate::built_in;
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::amqp::look::{self, Seen};
+use crate::bus::catch_up::{self, CatchUp};
 use crate::engine::control::{Asked, ask};
 use crate::journal::place::open_read_only;
 use crate::rules::file;
@@ -78,6 +79,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         let place = format!("bus {}", bus.name);
         if let Some(amqp) = &bus.amqp {
             runtime.block_on(look_at_broker(bus, amqp)).iter().for_each(|finding| told.tell(&place, finding));
+        }
+        if let Some(config) = &bus.catch_up {
+            told.tell(&place, &runtime.block_on(ask_server(config)));
         }
         look_at_bus(bus).iter().for_each(|finding| told.tell(&place, finding));
     }
@@ -164,6 +168,14 @@ async fn look_at_broker(bus: &BusConfig, amqp: &AmqpBus) -> Vec<Finding> {
         }
     }));
     found
+}
+
+/// Whoever keeps its messages hands them over.
+async fn ask_server(config: &CatchUp) -> Finding {
+    match catch_up::look(config).await {
+        Ok(()) => Finding::good(format!("{} hands over what was missed", config.server.place())),
+        Err(failure) => failure.into(),
+    }
 }
 
 fn connect(address: &str) -> Finding {

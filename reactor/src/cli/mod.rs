@@ -14,6 +14,7 @@ pub mod plan;
 pub mod print;
 pub mod publish;
 pub mod reconcile;
+pub mod replay;
 pub mod run;
 pub mod schema;
 pub mod status;
@@ -86,6 +87,8 @@ pub enum Verb {
     Plan(plan::PlanArgs),
     /// Compare all that a handler keeps with the source of truth, and show what differs; or mend it
     Reconcile(reconcile::ReconcileArgs),
+    /// Ask a bus's server for what was missed: show what would come of it, or (--yes) let the daemon get it
+    Replay(replay::ReplayArgs),
     /// Run the rule tests, in virtual time
     Test(test::TestArgs),
     /// Say whether messages are genuine: signer, verdict, reason
@@ -164,6 +167,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Tail(args) => tail::run(&args, common),
         Verb::Plan(args) => plan::run(&args, common),
         Verb::Reconcile(args) => reconcile::run(&args, common),
+        Verb::Replay(args) => replay::run(&args, common),
         Verb::Test(args) => test::run(&args, common),
         Verb::Demo(args) => demo::run(&args, common),
         Verb::Warden(args) => warden::run(&args, common),

@@ -22,7 +22,7 @@ use crate::guard::{self, Verdict};
 use crate::message::{BODY_BYTES_MAX, Message};
 use crate::rules::explain::explain;
 use crate::rules::file;
-use crate::rules::matcher::Rules;
+use crate::rules::matcher::{Decision, Rules};
 use crate::rules::site::{HandlerConfig, Rule, Site};
 use crate::runner::{self, Runner};
 use crate::trust;
@@ -73,15 +73,25 @@ pub fn run(args: &PlanArgs, common: &Common) -> anyhow::Result<ExitCode> {
     for message in &messages {
         fine &= matched(&rules, message, common, &mut reactions);
     }
+    fine &= plan_all(reactions, &site, &rules, common)?;
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
+
+/// Plans reactions, one after the other, and prints them. False if one could not be planned.
+///
+/// # Errors
+/// When handlers can't be run at all.
+pub(super) fn plan_all(reactions: Vec<Would>, site: &Site, rules: &Rules, common: &Common) -> anyhow::Result<bool> {
     runner::init();
     let state = tempfile::tempdir().context("no scratch directory")?;
     let runner = Runner::new(state.path(), runner::Options::default())?;
     let runtime = super::runtime()?;
+    let mut fine = true;
     for reaction in reactions {
-        fine &= runtime.block_on(plan(&runner, &site, &rules, reaction, common)) != Outcome::Unknown;
+        fine &= runtime.block_on(plan(&runner, site, rules, reaction, common)) != Outcome::Unknown;
     }
     runtime.block_on(runner.close());
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+    Ok(fine)
 }
 
 fn read(path: &Path) -> anyhow::Result<Message> {
@@ -120,8 +130,13 @@ fn matched(rules: &Rules, message: &Message, common: &Common, reactions: &mut Ve
     if explanations.is_empty() && common.format == Format::Human {
         out("  no rule comes near this topic");
     }
+    collect(rules.decide(message), message, reactions)
+}
+
+/// Collects the reactions that a message leads to; what is coalesced is one. False if a rule broke.
+pub(super) fn collect(decisions: Vec<Decision>, message: &Message, reactions: &mut Vec<Would>) -> bool {
     let mut fine = true;
-    for decision in rules.decide(message) {
+    for decision in decisions {
         let Ok(key) = decision.what else {
             fine = false;
             continue;

@@ -174,5 +174,32 @@ fn tell_bus(bus: &Value) -> String {
     for problem in bus["problems"].as_array().into_iter().flatten() {
         text.push_str(&format!("    problem: {}\n", problem.as_str().unwrap_or("")));
     }
+    tell_catch_up(&bus["catch_up"], &mut text);
     text
+}
+
+/// What is being asked for now, and what may be missing.
+fn tell_catch_up(catch_up: &Value, text: &mut String) {
+    let of = |part: &Value, name: &str| clean(part[name].as_str().unwrap_or(""));
+    let running = &catch_up["running"];
+    if running.is_object() {
+        text.push_str(&format!(
+            "    catching up from {} to {} ({}): {} messages so far\n",
+            of(running, "from"),
+            of(running, "to"),
+            of(running, "why"),
+            running["came"]
+        ));
+    }
+    let lacking = &catch_up["lacking"];
+    if lacking.is_object() {
+        text.push_str(&format!(
+            "    gap: what was sent from {} to {} may be missing ({}): {}\n      to ask for it: {}\n",
+            of(lacking, "from"),
+            of(lacking, "to"),
+            of(lacking, "why"),
+            of(lacking, "lacking"),
+            of(lacking, "command")
+        ));
+    }
 }

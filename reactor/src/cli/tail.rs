@@ -107,6 +107,7 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
         publish: None,
         queue_messages_max: QUEUE_MESSAGES_DEFAULT,
         confirm: Confirm::No,
+        catch_up: None,
         silence: None,
     };
     Ok((config, named))

@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::catch_up::heard::AskedFor;
 use super::core::{Decided, Reconciling, Turn};
 use super::daemon::Health;
 use super::{Engine, Input};
@@ -72,6 +73,8 @@ pub enum Asked {
     },
     /// Read the rules again.
     Reload,
+    /// Ask a bus's server for a time.
+    Replay(AskedFor),
     /// Make a handler's `every` rules due now.
     Reconcile {
         /// The handler's name in the site, or the name behind `use:`.
@@ -242,6 +245,7 @@ impl Engine {
             Asked::Pause { rule } => vec![self.core.pause(now, &rule, turn)],
             Asked::Resume { rule } => vec![self.core.resume(&rule, turn)],
             Asked::Reload => vec![self.reload()],
+            Asked::Replay(asked) => return self.daemon.replay(&asked),
             Asked::Reconcile { handler } => {
                 return match self.core.reconcile_now(now, &handler, by, turn) {
                     Ok(reactions) => Answered { reactions, ..Answered::default() },
@@ -299,8 +303,11 @@ impl Engine {
         let parts = &self.daemon;
         let from = parts.from.iter().map(|counters| ("--from".to_owned(), counters.as_ref(), Vec::new()));
         let buses = parts.buses.iter().map(|bus| (bus.name().to_owned(), bus.counters(), bus.problems(now)));
-        let buses: Vec<Value> =
+        let mut buses: Vec<Value> =
             buses.chain(from).map(|(name, counters, problems)| bus_status(&name, counters, &problems)).collect();
+        for (told, bus) in buses.iter_mut().zip(&parts.buses) {
+            told["catch_up"] = bus.heard.status();
+        }
         let queued: u64 = buses.iter().filter_map(|bus| bus["queued"].as_u64()).sum();
         let held: Vec<Value> = self.core.held().into_iter().map(|(row, behind)| {
             json!({"id": row.id, "rule": row.rule, "key": row.key, "reason": row.reason, "behind": behind})

@@ -209,16 +209,20 @@ impl Core {
         self.live.insert(id, Live { row, messages, bytes, internal, noted: Vec::new(), left: 0 });
     }
 
-    /// Takes in trusted messages; `seen` are the ids that the journal knows already, and those of this turn.
-    pub fn arrived(&mut self, now: Timestamp, batch: Vec<Arrived>, seen: &mut HashSet<String>, turn: &mut Turn) {
+    /// Takes in trusted messages; `seen` are the ids that the journal knows already, and those of this turn. The number of
+    /// those that are new and wanted.
+    pub fn arrived(&mut self, now: Timestamp, batch: Vec<Arrived>, seen: &mut HashSet<String>, turn: &mut Turn) -> u64 {
+        let mut new = 0;
         for Arrived { message, decisions, envelope } in batch {
             let message = message.into_inner();
             let wanted = !decisions.is_empty() || self.history_all;
             if wanted && seen.insert(message.id.clone()) {
                 self.message(now, &message, decisions, turn);
+                new += 1;
                 turn.entries.extend(envelope.map(|fields| Entry::Envelope { message: message.id, fields }));
             }
         }
+        new
     }
 
     fn message(&mut self, now: Timestamp, message: &Message, decisions: Vec<Decision>, turn: &mut Turn) {
@@ -458,6 +462,8 @@ impl Core {
 
 #[path = "confirm.rs"]
 mod confirm;
+#[path = "gap.rs"]
+mod gap;
 #[path = "outcomes.rs"]
 mod outcomes;
 #[path = "parts.rs"]

@@ -11,9 +11,10 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
+use super::catch_up::opening;
 use super::core::{Confirms, Core, Turn};
 use super::folded::Folded;
-use super::intake::{Gauge, Judge, take_in};
+use super::intake::{Gauge, Judge, Passing, take_in};
 use super::lease::Lease;
 use super::nodes::Nodes;
 use super::outbox::Outbox;
@@ -130,7 +131,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     }
     let outbox = Outbox::open(&site, &journal, &mut core, options.from.is_none());
     let rules = Arc::new(ArcSwap::new(rules));
-    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone())?;
+    let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone()).await?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
     let served = door.serve(parts.hooks(), &options.state).await?;
     let watchers = [
@@ -234,7 +235,7 @@ async fn restore(core: &mut Core, journal: &JournalHandle, turn: &mut Turn) -> a
 }
 
 /// Opens the site's buses, or the file instead of them, and starts to read.
-fn open_sources(
+async fn open_sources(
     options: Options,
     site: Site,
     rules: Arc<ArcSwap<Rules>>,
@@ -243,23 +244,26 @@ fn open_sources(
     journal: &Arc<JournalHandle>,
     health: Arc<Health>,
 ) -> anyhow::Result<Parts> {
+    let positions = opening::positions(journal).await?;
     let mut buses = Vec::new();
     let mut from = None;
     if let Some(path) = &options.from {
         let source = jsonl::JsonlSource::open(path)?;
         from = Some(source.counters());
         let judge = file_judge(path);
-        tokio::spawn(take_in(Box::new(source), judge, rules.clone(), gauge.clone(), to_engine.clone()));
+        let passing = Passing::new(judge, rules.clone(), gauge.clone(), to_engine.clone());
+        tokio::spawn(take_in(Box::new(source), None, passing));
     } else {
         for (_, config) in site.buses {
             if config.amqp.is_some() && !config.listens() {
                 tracing::info!(bus = %config.name, "the site does not believe this broker (`broker: accept`): it is not read");
                 continue;
             }
-            let (bus, source) = open_bus(config, &rules, site.journal.history_all, journal, &health)?;
+            let (bus, source, care) = open_bus(config, &rules, site.journal.history_all, journal, &health, &positions)?;
             let verifier = bus.verifier();
             let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
-            tokio::spawn(take_in(source, judge, rules.clone(), gauge.clone(), to_engine.clone()));
+            let passing = Passing::new(judge, rules.clone(), gauge.clone(), to_engine.clone());
+            tokio::spawn(take_in(source, Some(care), passing));
             buses.push(bus);
         }
     }

@@ -9,12 +9,15 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::catch_up::Care;
+use super::catch_up::heard::Gap;
 use super::core::Arrived;
 use super::{Input, clock};
 use crate::bus::Source;
 use crate::journal::{Entry, REFUSED_BODY_BYTES_MAX};
 use crate::message::{Message, RawMessage};
 use crate::rules::matcher::Rules;
+use crate::trust::verifier::NOT_SIGNED_LATE;
 use crate::trust::{Refusal, Verified, beside_msg};
 
 /// Messages that are judged and journaled together.
@@ -90,66 +93,103 @@ pub struct Batch {
     pub arrived: Vec<Arrived>,
     /// Refused ones, as the journal keeps them.
     pub refused: Vec<Entry>,
-    /// Answered when the journal holds the batch.
-    pub durable: oneshot::Sender<()>,
+    /// Answered when the journal holds the batch, with the number of messages that were new and wanted.
+    pub durable: oneshot::Sender<u64>,
 }
 
-/// Reads one source until it ends.
-pub async fn take_in(
-    mut source: Box<dyn Source>,
+/// The way from a source to the journal.
+pub struct Passing {
     judge: Judge,
     rules: Arc<ArcSwap<Rules>>,
     gauge: Arc<Gauge>,
     engine: mpsc::Sender<Input>,
-) {
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed {
+    /// Messages that were not known, and led to something.
+    pub new: u64,
+    /// Messages that came late, and were refused only because they carry no signature.
+    pub unsigned_late: u64,
+}
+
+/// Reads one source until it ends; `care` sees to it that nothing is missed.
+pub async fn take_in(mut source: Box<dyn Source>, mut care: Option<Care>, passing: Passing) {
     let broken = loop {
-        gauge.room().await;
-        let raws = match source.next(BATCH_MESSAGES_MAX).await {
-            Ok(raws) => raws,
+        passing.gauge.room().await;
+        let next = match &mut care {
+            Some(care) => care.next(&mut *source).await,
+            None => source.next(BATCH_MESSAGES_MAX).await.map(Some),
+        };
+        let raws = match next {
+            Ok(Some(raws)) if raws.is_empty() => break None,
+            // Nothing came, but it is time to look after the source.
+            Ok(raws) => raws.unwrap_or_default(),
             Err(error) => break Some(error.to_string()),
         };
-        if raws.is_empty() {
-            break None;
-        }
         let n = raws.len() as u64;
-        gauge.in_hand.fetch_add(n, Ordering::Relaxed);
-        let handed_over = hand_over(&mut *source, raws, &judge, &rules, &engine).await;
-        gauge.in_hand.fetch_sub(n, Ordering::Relaxed);
+        passing.gauge.in_hand.fetch_add(n, Ordering::Relaxed);
+        let handed_over = match &mut care {
+            Some(care) => care.catch_up(&passing).await && hand_over(&mut *source, raws, Some(care), &passing).await,
+            None => hand_over(&mut *source, raws, None, &passing).await,
+        };
+        passing.gauge.in_hand.fetch_sub(n, Ordering::Relaxed);
         if !handed_over {
             return;
         }
     };
     // The engine may be gone already; then nobody needs to know.
-    let _ = engine.send(Input::SourceEnded(broken)).await;
+    let _ = passing.engine.send(Input::SourceEnded(broken)).await;
 }
 
 /// False when the engine is gone.
-async fn hand_over(
-    source: &mut dyn Source,
-    raws: Vec<RawMessage>,
-    judge: &Judge,
-    rules: &Arc<ArcSwap<Rules>>,
-    engine: &mpsc::Sender<Input>,
-) -> bool {
+async fn hand_over(source: &mut dyn Source, raws: Vec<RawMessage>, care: Option<&mut Care>, passing: &Passing) -> bool {
     let tokens: Vec<u64> = raws.iter().map(|raw| raw.token).collect();
-    let (judge, rules) = (judge.clone(), rules.load_full());
-    let judged = tokio::task::spawn_blocking(move || judge_all(&raws, &judge, &rules)).await;
-    let (arrived, refused) = match judged {
-        Ok(judged) => judged,
-        Err(error) => {
-            tracing::error!("messages could not be judged; this is a bug in reactor: {error}");
-            // What comes next need not be as bad. These are lost where the bus keeps nothing, and come again where it does.
-            return true;
-        }
-    };
-    let (durable, is_durable) = oneshot::channel();
-    if engine.send(Input::Batch(Batch { arrived, refused, durable })).await.is_err() || is_durable.await.is_err() {
+    let Some(last) = raws.last().map(|raw| raw.received) else { return true };
+    if passing.pass(raws).await.is_none() {
         return false;
     }
     if let Err(error) = source.ack(&tokens).await {
         tracing::error!("{error}");
     }
+    if let Some(care) = care {
+        care.handed(last);
+    }
     true
+}
+
+impl Passing {
+    /// From a source whose messages `judge` judges.
+    #[must_use]
+    pub const fn new(judge: Judge, rules: Arc<ArcSwap<Rules>>, gauge: Arc<Gauge>, engine: mpsc::Sender<Input>) -> Self {
+        Self { judge, rules, gauge, engine }
+    }
+
+    /// Judges a batch, hands it over, and waits until the journal has it; `None` when the engine is gone.
+    pub async fn pass(&self, raws: Vec<RawMessage>) -> Option<Passed> {
+        self.gauge.room().await;
+        let (judge, rules) = (self.judge.clone(), self.rules.load_full());
+        let judged = tokio::task::spawn_blocking(move || judge_all(&raws, &judge, &rules)).await;
+        let (arrived, refused) = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                tracing::error!("messages could not be judged; this is a bug in reactor: {error}");
+                // What comes next need not be as bad. These are lost where the bus keeps nothing, and come again where it does.
+                return Some(Passed::default());
+            }
+        };
+        let is_unsigned = |entry: &&Entry| matches!(entry, Entry::Refused { reason, .. } if reason == NOT_SIGNED_LATE);
+        let unsigned_late = refused.iter().filter(is_unsigned).count() as u64;
+        let (durable, is_durable) = oneshot::channel();
+        self.engine.send(Input::Batch(Batch { arrived, refused, durable })).await.ok()?;
+        Some(Passed { new: is_durable.await.ok()?, unsigned_late })
+    }
+
+    /// Tells of a gap; false when the engine is gone.
+    pub async fn tell(&self, gap: Gap) -> bool {
+        self.engine.send(Input::Gap(Box::new(gap))).await.is_ok()
+    }
 }
 
 fn judge_all(raws: &[RawMessage], judge: &Judge, rules: &Rules) -> (Vec<Arrived>, Vec<Entry>) {

@@ -6,6 +6,7 @@
 //! * [`core`]: what is decided; [`ids`], [`folded`], [`redact`] help it
 //! * [`outbox`]: publishes what became of messages, for whoever wants it confirmed
 //! * [`intake`]: from a source to the engine and back (ack)
+//! * [`catch_up`]: nothing missed: positions, gaps, and what is asked for
 //! * [`runs`]: one try of one reaction
 //! * `nodes`, [`lease`], [`fence`]: where several nodes share the work
 //! * [`control`]: what people ask and decide, over the Unix socket
@@ -13,6 +14,7 @@
 //!
 //! Architecture Invariant: an act of a turn happens only after the entries of that turn are durable.
 
+pub mod catch_up;
 pub mod control;
 pub mod core;
 pub mod daemon;
@@ -37,6 +39,7 @@ use handler_api::{Change, Failure, Plan};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use self::catch_up::heard::Gap;
 use self::control::{Answered, Asked};
 use self::core::{Act, Applied, Core, Run, Turn};
 use self::folded::Folded;
@@ -69,6 +72,8 @@ pub enum Input {
     Batch(Batch),
     /// A source has nothing more; the text says what broke it, if anything did.
     SourceEnded(Option<String>),
+    /// Something was missed on a bus, or it was recovered.
+    Gap(Box<Gap>),
     /// A plan came back.
     Planned(Box<Run>, Result<Plan, Failure>),
     /// A change was made.
@@ -88,7 +93,7 @@ pub enum Input {
 /// What is answered after the journal holds the turn.
 #[derive(Default)]
 struct Answers {
-    durable: Vec<oneshot::Sender<()>>,
+    durable: Vec<(oneshot::Sender<u64>, u64)>,
     people: Vec<(oneshot::Sender<Answered>, Answered)>,
 }
 
@@ -127,7 +132,16 @@ impl Engine {
             let inputs = self.gather().await;
             self.turn(inputs).await;
         }
+        self.write_positions().await;
         (self.core, self.nodes.map(|nodes| nodes.lease), self.broken)
+    }
+
+    /// A clean stop: the next start begins where this one ended.
+    async fn write_positions(&mut self) {
+        let entries = self.daemon.positions(clock(), false, true);
+        if !entries.is_empty() && !self.given_up {
+            self.write(entries).await;
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -194,6 +208,8 @@ impl Engine {
         }
         self.core.start(now, self.room(), &mut turn);
         let freed = self.core.give_back(&mut turn);
+        let beside = !turn.entries.is_empty();
+        turn.entries.extend(self.daemon.positions(now, beside, false));
         self.end_turn(turn, answers).await;
         if self.nodes.is_some() && !self.given_up {
             self.shared_turn_ended(freed).await;
@@ -232,9 +248,10 @@ impl Engine {
                     self.say_refused(entry);
                 }
                 turn.entries.extend(batch.refused);
-                self.core.arrived(now, batch.arrived, seen, turn);
-                answers.durable.push(batch.durable);
+                let new = self.core.arrived(now, batch.arrived, seen, turn);
+                answers.durable.push((batch.durable, new));
             }
+            Input::Gap(gap) => self.core.gap(now, &gap, turn),
             Input::SourceEnded(broken) => self.source_ended(now, broken),
             Input::Planned(run, result) => self.core.planned(now, *run, result, turn),
             Input::Changed(id, change) => self.core.changed(now, &id, &change, turn),
@@ -260,9 +277,9 @@ impl Engine {
         if !turn.entries.is_empty() && !self.write(turn.entries).await {
             return;
         }
-        for durable in answers.durable {
+        for (durable, new) in answers.durable {
             // A source that is gone needs no ack.
-            let _ = durable.send(());
+            let _ = durable.send(new);
         }
         if turn.confirms {
             self.outbox.wake();

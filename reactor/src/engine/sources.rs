@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
+use super::catch_up::Care;
+use super::catch_up::heard::Heard;
+use super::catch_up::opening::{self, Positions};
 use super::clock;
 use super::daemon::Health;
 use crate::bus::webhook::{Inbox, WebhookSource};
@@ -25,6 +28,8 @@ pub(super) struct OpenBus {
     takes_all: Arc<AtomicBool>,
     resubscribe: Resubscribe,
     hook: Option<Arc<Hook>>,
+    /// Up to when it was heard, and what was missed.
+    pub(super) heard: Arc<Heard>,
 }
 
 /// Opens a bus.
@@ -37,7 +42,8 @@ pub(super) fn open_bus(
     history_all: bool,
     journal: &Arc<JournalHandle>,
     health: &Arc<Health>,
-) -> anyhow::Result<(OpenBus, Box<dyn Source>)> {
+    positions: &Positions,
+) -> anyhow::Result<(OpenBus, Box<dyn Source>, Care)> {
     let of = rules.clone();
     let takes_all = Arc::new(AtomicBool::new(history_all));
     let all = takes_all.clone();
@@ -47,6 +53,7 @@ pub(super) fn open_bus(
     for problem in verifier.load().problems(clock()) {
         tracing::warn!(bus = %config.name, "{problem}");
     }
+    let late = opening::wants(&config, wants.clone());
     let hook = opened.inbox.zip(config.webhook.clone()).map(|(inbox, webhook)| {
         let (verifier, journal, health) = (verifier.clone(), journal.clone(), health.clone());
         Arc::new(Hook { bus: config.name.clone(), config: webhook, verifier, wants, inbox, journal, health })
@@ -55,8 +62,10 @@ pub(super) fn open_bus(
     let counters = source.counters();
     counters.set_silence_limit(config.silence);
     tokio::spawn(silence::watch(config.name.clone(), counters.clone()));
-    let bus = OpenBus { config, verifier, counters, takes_all, resubscribe, hook };
-    Ok((bus, source))
+    let heard = opening::heard(&config, history_all, positions);
+    let care = Care::new(heard.clone(), counters.clone(), rules.clone(), late);
+    let bus = OpenBus { config, verifier, counters, takes_all, resubscribe, hook, heard };
+    Ok((bus, source, care))
 }
 
 type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
@@ -105,6 +114,7 @@ impl OpenBus {
         self.verifier.store(Arc::new(config.verifier()));
         self.counters.set_silence_limit(config.silence);
         self.takes_all.store(history_all, Ordering::Relaxed);
+        self.heard.reload(config, history_all);
         (self.resubscribe)(prefixes(config, rules, history_all));
     }
 

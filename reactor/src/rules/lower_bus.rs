@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
+use super::lower_catch_up::catch_up;
 use super::node::{Key, Node};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
@@ -28,6 +29,14 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
     let queue = fields.size(reader, "queue");
+    let late = fields.block(reader, "catch_up");
+    let listens = fields.key_span("fedmsg").is_some() || fields.key_span("amqp").is_some();
+    let catch_up = late.and_then(|inner| catch_up(reader, &inner, listens));
+    if let (Some(span), Some(false)) = (amqp_span, catch_up.as_ref().map(|config| config.believe_all)) {
+        let message = "nobody signs what comes from a broker, so nothing that `catch_up` asks for is believed";
+        let hint = "add `believe: all` to it; the signer is `datagrepper` then, also in the policy";
+        reader.found.push(Diagnostic::warning(fields.key_span("catch_up").unwrap_or(span), message).hint(hint));
+    }
     let silence = fields.some_time(reader, "silence");
     let amqp = fields.block(reader, "amqp").and_then(|fields| lower_amqp::amqp(reader, &fields));
     let webhook = lower_http::of_bus(reader, &fields);
@@ -65,6 +74,7 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
         confirm: lower_confirm::confirm(reader, &fields).unwrap_or_default(),
+        catch_up,
         silence,
     })
 }

@@ -18,6 +18,7 @@ pub mod file;
 mod lower;
 mod lower_amqp;
 mod lower_bus;
+mod lower_catch_up;
 pub(crate) mod lower_confirm;
 mod lower_fedmsg;
 mod lower_handler;

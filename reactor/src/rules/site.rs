@@ -11,6 +11,7 @@ use super::condition::Condition;
 use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use crate::bus::amqp::config::AmqpBus;
+use crate::bus::catch_up::CatchUp;
 use crate::bus::fedmsg::discovery::Discovery;
 use crate::http::HttpConfig;
 use crate::journal::place::Postgres;
@@ -68,6 +69,8 @@ pub struct BusConfig {
     pub queue_messages_max: usize,
     /// Whether what became of its messages is published, where a rule does not say (`confirm`).
     pub confirm: Confirm,
+    /// Whom to ask for what was missed.
+    pub catch_up: Option<CatchUp>,
     /// How long it may be connected and silent before that is said; `None`: as long as it likes.
     pub silence: Option<Duration>,
 }

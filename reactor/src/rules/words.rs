@@ -2,10 +2,12 @@
 //! and its "did you mean" from here, `reactor schema` its JSON Schema, so the two cannot disagree.
 
 mod amqp;
+mod catch_up;
 mod fedmsg;
 mod http;
 
 pub use amqp::{AMQP, BINDING, EXCHANGE, QOS, QUEUE, TLS};
+pub use catch_up::{CATCH_UP, TOKEN};
 pub use fedmsg::{DNS, FEDMSG};
 pub use http::{HISTORY, HTTP, SECRETS, WEBHOOK};
 
@@ -150,6 +152,11 @@ pub static BUS: Block = block(
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
         word("confirm", Shape::Confirm, "publish what became of its messages: true, or the bus to publish it on"),
+        word("catch_up", Shape::Block(&CATCH_UP), "whom to ask for messages that were missed").also(&[
+            "datagrepper",
+            "replay",
+            "backlog",
+        ]),
         word(
             "silence",
             Shape::Duration,

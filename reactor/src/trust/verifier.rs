@@ -18,6 +18,9 @@ use crate::message::{Form, Message, RawMessage, Unsigned};
 
 /// The signer of messages without a signature, where the site accepts those.
 pub const UNSIGNED: &str = "unsigned";
+/// Why a message is refused that came late and without a signature.
+pub const NOT_SIGNED_LATE: &str =
+    "it carries no signature, and the server that kept it is not believed without (`believe`)";
 
 /// Checks the messages of one bus. Cheap to share: all methods take `&self`.
 pub struct Verifier {
@@ -69,7 +72,11 @@ impl Verifier {
         let message = match &raw.form {
             // Who sent it waits for the answer, so it was judged when it came, by `webhook` of this bus.
             Form::Judged(judged) => return judged.as_ref().clone(),
-            Form::Envelope => self.enveloped(raw, now)?,
+            Form::Envelope => self.enveloped(raw, now, self.accept_unsigned.then_some(UNSIGNED))?,
+            // Whether live messages need a signature says nothing of what somebody kept.
+            Form::Kept { believed_as } => {
+                self.fitting(self.enveloped(raw, now, *believed_as)?).map_err(Refusal::new)?
+            }
             Form::Amqp(form) if self.accept_broker => self.of_broker(raw, form).map_err(Refusal::new)?,
             Form::Amqp(_) => {
                 return Err(Refusal::new(
@@ -82,17 +89,21 @@ impl Verifier {
         Ok(Verified(message))
     }
 
-    /// The message that a broker brought, if its body fits its schema.
+    /// The message that a broker brought.
     fn of_broker(&self, raw: &RawMessage, form: &Result<Unsigned, String>) -> Result<Message, String> {
-        let message = broker::message(raw, form)?;
+        self.fitting(broker::message(raw, form)?)
+    }
+
+    /// The message, if its body fits its schema.
+    fn fitting(&self, message: Message) -> Result<Message, String> {
         match &self.schemas {
             Some(schemas) => schemas.check(&message).map(|()| message),
             None => Ok(message),
         }
     }
 
-    /// The message of an envelope, if its signature is good.
-    fn enveloped(&self, raw: &RawMessage, now: Timestamp) -> Result<Message, Refusal> {
+    /// The message of an envelope, if its signature is good; or if it has none, and `unsigned` says whose it is then.
+    fn enveloped(&self, raw: &RawMessage, now: Timestamp, unsigned: Option<&str>) -> Result<Message, Refusal> {
         let envelope = Envelope::read(&raw.body, &raw.topic).map_err(Refusal::new)?;
         match envelope.claim().map_err(Refusal::new)? {
             Claim::X509 { certificate, signature } => {
@@ -112,10 +123,11 @@ impl Verifier {
                 let signer = gpg.verify(signature, &signed, now)?;
                 payload_only(&envelope, raw, &signed, signer)
             }
-            Claim::Unsigned if self.accept_unsigned => {
-                whole(&envelope, raw, &envelope.signed_by_x509(), UNSIGNED.to_owned())
-            }
-            Claim::Unsigned => Err(Refusal::new("it carries no signature")),
+            Claim::Unsigned => match (unsigned, &raw.form) {
+                (Some(signer), _) => whole(&envelope, raw, &envelope.signed_by_x509(), signer.to_owned()),
+                (None, Form::Kept { .. }) => Err(Refusal::new(NOT_SIGNED_LATE)),
+                (None, _) => Err(Refusal::new("it carries no signature")),
+            },
         }
     }
 

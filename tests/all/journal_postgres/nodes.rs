@@ -169,6 +169,9 @@ fn a_node_goes_on_and_begins_again_on_a_newer_schema_that_says_it_may() {
     );
     old.journal.write(&waiting(2)).unwrap();
     assert!(old.beats() && old.looks().mine == Slots::ALL);
+    server.sql("postgres", r#"INSERT INTO a.inbox (slot, what) VALUES (1, '{"sing": {"song": "x"}}')"#);
+    old.journal.write(&[Entry::Hand(1, What::Reaction { id: "R1".into() })]).unwrap();
+    assert_eq!(old.inbox().len(), 1, "what it does not understand waits for one that does");
     drop(old);
     let mut again = Node::begin(&scratch, &server, "a");
     again.journal.write(&waiting(3)).unwrap();

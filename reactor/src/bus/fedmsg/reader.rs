@@ -278,7 +278,7 @@ impl Reader {
             if let Err(error) = self.socket.disconnect(&address) {
                 tracing::debug!(bus = %self.bus, "{address}: {error}");
             }
-            Counters::add(&self.counters.disconnects, self.connections.forget(&address));
+            Counters::add(&self.counters.left, self.connections.forget(&address));
         }
     }
 

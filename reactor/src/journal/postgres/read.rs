@@ -298,7 +298,12 @@ async fn inbox(session: &Session, slots: Slots, at_most: usize) -> Result<Vec<Ha
         .await?;
     let mut handed = Vec::with_capacity(rows.len());
     for row in &rows {
-        let what: What = read_json(&get::<String>(row, "what")?, "inbox.what")?;
+        let text: String = get(row, "what")?;
+        let Ok(what) = serde_json::from_str::<What>(&text) else {
+            // A newer node has put it there: it waits until one that understands it has the slot.
+            tracing::warn!(what = text, "this reactor does not understand what is in its inbox; upgrade it");
+            continue;
+        };
         let has_message = get::<Option<String>>(row, "id")?.is_some();
         let message = if has_message { Some(message(row)?) } else { None };
         handed.push(Handed { n: get(row, "row")?, what, message, story: None });

@@ -1,0 +1,86 @@
+//! What a starting daemon does so that nothing is missed, what is written as it goes on, and what people ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::heard::{AskedFor, Heard, POSITION_PREFIX, Settings};
+use crate::bus::catch_up::Window;
+use crate::bus::{Wants, amqp};
+use crate::engine::control::Answered;
+use crate::engine::{clock, daemon};
+use crate::journal::handle::JournalHandle;
+use crate::journal::{Answer, Entry, Question};
+use crate::rules::site::BusConfig;
+use crate::rules::topic::Pattern;
+
+/// Up to when each bus was surely heard, by the bus's name.
+pub type Positions = BTreeMap<String, Timestamp>;
+
+/// What the journal says.
+///
+/// # Errors
+/// When it can't be read.
+pub async fn positions(journal: &JournalHandle) -> anyhow::Result<Positions> {
+    let answer = journal.ask(Question::Settings(POSITION_PREFIX.to_owned())).await;
+    let Answer::Settings(settings) = answer.context("the positions of the buses can't be read")? else {
+        return Ok(Positions::new());
+    };
+    let position =
+        |(name, at): (String, String)| Some((name.strip_prefix(POSITION_PREFIX)?.to_owned(), at.parse().ok()?));
+    Ok(settings.into_iter().filter_map(position).collect())
+}
+
+/// A bus that is opened.
+#[must_use]
+pub fn heard(config: &BusConfig, takes_all: bool, positions: &Positions) -> Arc<Heard> {
+    let position = positions.get(&*config.name).copied();
+    let settings = Settings::of(config, keeps(config), takes_all, position.is_some(), clock());
+    Arc::new(Heard::new(config.name.clone(), position, settings))
+}
+
+/// Whether the bus itself keeps for us what is sent while we are away.
+fn keeps(config: &BusConfig) -> bool {
+    let amqp = config.amqp.as_ref().and_then(|from| amqp::resolve(&config.name, from).ok());
+    // Whoever posts to a webhook hears that nobody is there, and posts again.
+    config.webhook.is_some() || amqp.is_some_and(|amqp| !amqp.keeps_nothing())
+}
+
+/// What of a server's messages is wanted here: what is wanted live, and would have come by this bus.
+#[must_use]
+pub fn wants(config: &BusConfig, wants: Wants) -> Wants {
+    let prefixes = config.topics.clone();
+    let amqp = config.amqp.as_ref().and_then(|from| amqp::resolve(&config.name, from).ok());
+    let keys = amqp.iter().flat_map(|amqp| &amqp.bindings).flat_map(|binding| &binding.routing_keys);
+    // A binding of a headers exchange says nothing of topics, and what can't be a pattern lets everything in.
+    let bound: Option<Vec<Pattern>> = keys.map(|key| Pattern::parse(&key.replace('#', "**")).ok()).collect();
+    let bound = bound.unwrap_or_default();
+    Arc::new(move |topic| {
+        let comes = (prefixes.is_empty() || prefixes.iter().any(|prefix| topic.starts_with(prefix)))
+            && (bound.is_empty() || bound.iter().any(|pattern| pattern.matches(topic)));
+        comes && wants(topic)
+    })
+}
+
+impl daemon::Parts {
+    /// The positions that are to be written now.
+    pub(in crate::engine) fn positions(&self, now: Timestamp, beside: bool, is_last: bool) -> Vec<Entry> {
+        self.buses.iter().filter_map(|bus| bus.heard.entry(now, beside, is_last)).collect()
+    }
+
+    /// Asks for a time of a bus, as a person wants it.
+    pub(in crate::engine) fn replay(&self, asked: &AskedFor) -> Answered {
+        let wrong = |what: String| Answered { wrong: vec![what], ..Answered::default() };
+        let Some(bus) = self.buses.iter().find(|bus| *bus.heard.bus == *asked.bus) else {
+            let names: Vec<&str> = self.buses.iter().map(|bus| &*bus.heard.bus).collect();
+            return wrong(format!("the daemon reads no bus `{}`; it reads: {}", asked.bus, names.join(", ")));
+        };
+        match bus.heard.ask(Window { from: asked.from, to: asked.to }) {
+            Ok(number) => Answered { status: Some(json!({"replay": number})), ..Answered::default() },
+            Err(why) => wrong(why),
+        }
+    }
+}
