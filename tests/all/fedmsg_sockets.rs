@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reactor::bus::fedmsg::FedmsgSource;
+use reactor::bus::fedmsg::discovery::Discovery;
 use reactor::bus::publish::Publisher;
 use reactor::bus::{Counters, Source, Wants};
 use reactor::message::{BODY_BYTES_MAX, RawMessage};
-use reactor::rules::site::{BusConfig, QUEUE_MESSAGES_DEFAULT};
+use reactor::rules::site::{BusConfig, Confirm, QUEUE_MESSAGES_DEFAULT};
 use reactor::trust::TrustConfig;
 use reactor_tests::{free_port, wait_until, wait_until_async};
 
@@ -26,12 +27,14 @@ fn listen(addresses: Vec<String>, wants: Wants, prefixes: &[&str], queue_message
     let config = BusConfig {
         name: "test".into(),
         fedmsg: addresses,
+        discovery: Discovery::default(),
         amqp: None,
         webhook: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,
         queue_messages_max,
+        confirm: Confirm::No,
         catch_up: None,
         silence: None,
     };

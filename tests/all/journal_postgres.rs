@@ -3,6 +3,7 @@
 #[path = "../../reactor/src/journal/contract.rs"]
 mod contract;
 mod daemon;
+mod moving;
 mod nodes;
 mod proxy;
 
@@ -103,6 +104,9 @@ fn a_reader_sees_what_the_daemon_has_just_written_and_can_not_write() {
     assert!(error.why.contains("read only"), "{error}");
     drop(journal);
     assert_eq!(pending(&*place::open_read_only(scratch.path()).unwrap()).len(), 2);
+    let error = place::open(scratch.path(), None).err().expect("what waits there is not left behind");
+    assert!(error.why.contains("2 reactions wait in it") && error.hint.contains("reactor journal copy"), "{error}");
+    server.sql("postgres", "UPDATE a.reaction SET state = 'done'");
     drop(place::open(scratch.path(), None).unwrap());
     assert!(pending(&*place::open_read_only(scratch.path()).unwrap()).is_empty(), "SQLite is the journal again");
 }

@@ -99,7 +99,8 @@ bus:
 fn a_message_that_nobody_would_get_is_an_error() {
     let scratch = Scratch::new("tail");
     let bind = ["publish", "--bind", "tcp://127.0.0.1:*"];
-    let (code, said) = failure(scratch.path(), &[&bind[..], &["--unsigned", "--wait", "10ms", "a.b", "{}"]].concat());
+    let (code, said) =
+        failure(scratch.path(), &[&bind[..], &["--unsigned", "--listener", "10ms", "a.b", "{}"]].concat());
     assert_eq!(code, Some(1));
     assert!(said.contains("nobody has subscribed to a.b") && said.contains("hint: "), "{said}");
     let (code, said) = failure(scratch.path(), &[&bind[..], &["a.b", "{}"]].concat());

@@ -77,6 +77,37 @@ impl PythonPeers {
         self.start(dir, "consumer", &[], &with_signing(config, Some(pki)))
     }
 
+    /// A DNS server that says what it is asked to say (`tests/peers/dns_server.py`); ready when this returns.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn dns(&self, dir: &Path, port: u16) -> Peer {
+        let cwd = directory(dir, "dns");
+        let mut dns = Peer::start(&mut command(&self.python), "dns_server", &[&port.to_string()], &cwd);
+        assert_eq!(dns.line(), "ready", "{}", dns.log());
+        dns
+    }
+
+    /// What the real `fedmsg-config` prints where these are the endpoints.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn printed_config(&self, dir: &Path, endpoints: &Value) -> String {
+        let cwd = directory(dir, "config");
+        std::fs::create_dir(cwd.join("fedmsg.d")).expect("a directory");
+        let config = json!({"endpoints": endpoints, "environment": "dev", "relay_inbound": ["tcp://127.0.0.1:2003"]});
+        let text = format!("import json\nconfig = json.loads(r'''{config}''')\n");
+        std::fs::write(cwd.join("fedmsg.d/test.py"), text).expect("its configuration");
+        let program = self.python.with_file_name("fedmsg-config");
+        let output =
+            command(&self.python).arg("-W").arg("ignore").arg(program).current_dir(&cwd).env("HOME", &cwd).output();
+        let output = output.expect("fedmsg-config");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     /// A hub that catches up from `url`, as datagrepper's; `status` has the last message that it handled. With `pki` it validates.
     #[must_use]
     pub fn backlog(&self, dir: &Path, url: &str, status: &Value, pki: Option<&Pki>) -> Peer {

@@ -10,6 +10,7 @@ use rustix::process::{Signal, geteuid};
 
 use crate::process::{Child, command};
 use crate::slapd::run;
+use crate::tls::Ca;
 use crate::{free_port, wait_until};
 
 /// Longest start, and longest stop.
@@ -40,6 +41,22 @@ impl Postgres {
     /// When it does not start.
     #[must_use]
     pub fn start(dir: &Path, conf: &str) -> Self {
+        Self::start_with(dir, conf, &[])
+    }
+
+    /// The same with TLS, and this certificate of a server (`NAME.crt`, `NAME.key`).
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_tls(dir: &Path, ca: &Ca, name: &str) -> Self {
+        let file = |end: &str| std::fs::read(ca.file(&format!("{name}.{end}"))).expect("its certificate and key");
+        let conf = "ssl=on\nlisten_addresses=127.0.0.1,127.0.0.2";
+        Self::start_with(dir, conf, &[("server.crt", file("crt")), ("server.key", file("key"))])
+    }
+
+    /// `files`: what stands beside the server's data, for its eyes only.
+    fn start_with(dir: &Path, conf: &str, files: &[(&str, Vec<u8>)]) -> Self {
         // The account must get through, but needs to see nothing.
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)).expect("the test's own directory");
         let dir = dir.join("postgres");
@@ -55,6 +72,14 @@ impl Postgres {
         let hba =
             "local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(me.dir.join("data/pg_hba.conf"), hba).expect("who may");
+        for (name, content) in files {
+            let path = me.dir.join("data").join(name);
+            std::fs::write(&path, content).expect("a file of the server");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+            if geteuid().is_root() {
+                chown(&path, Some(id("-u")), Some(id("-g"))).expect("its owner");
+            }
+        }
         me.resume();
         me
     }

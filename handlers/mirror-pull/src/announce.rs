@@ -56,7 +56,8 @@ async fn publish(announce: &Announce, program: Option<&PathBuf>, topic: &str, bo
     let key = PathBuf::from(secrets).join(&announce.key);
     let cert = announce.cert.display().to_string();
     let key = key.display().to_string();
-    let args = ["publish", "--connect", &announce.connect, "--cert", &cert, "--key", &key, "--wait", WAIT, topic, "-"];
+    let args =
+        ["publish", "--connect", &announce.connect, "--cert", &cert, "--key", &key, "--listener", WAIT, topic, "-"];
     let run_it = Run {
         program: program.display().to_string(),
         args: args.map(str::to_owned).to_vec(),

@@ -2,10 +2,13 @@
 //! what nobody wants is dropped before its body is touched. It never checks a signature and never parses a body.
 //!
 //! * `reader`: the thread
+//! * [`discovery`], `dns`: where publishers are, when the site does not list them
 //! * `connections`: who is connected, and what libzmq has given up (pure)
 //! * `subscriptions`: what to ask publishers for (pure)
 
 mod connections;
+pub mod discovery;
+mod dns;
 mod reader;
 mod subscriptions;
 
@@ -41,21 +44,26 @@ pub struct FedmsgSource {
     counters: Arc<Counters>,
     orders: Subscriber,
     thread: Option<JoinHandle<()>>,
+    /// Whoever asks for more addresses ends with this.
+    _asking: Option<std::sync::mpsc::Sender<()>>,
 }
 
 /// Changes the subscriptions of a source that is being read elsewhere.
 #[derive(Clone)]
 pub struct Subscriber(Arc<Mutex<zmq::Socket>>);
 
-/// What the thread is told. On the inproc socket: one message, its first frame [`ORDER_STOP`] or [`ORDER_SUBSCRIBE`]; after the latter
-/// every prefix is a frame.
+/// What the thread is told. On the inproc socket: one message, its first frame [`ORDER_STOP`], [`ORDER_SUBSCRIBE`] or
+/// [`ORDER_CONNECT`]; after the latter two every prefix, or every address, is a frame.
 enum Order {
     Stop,
     Subscribe(Vec<String>),
+    /// Be connected to these and to nobody else.
+    Connect(Vec<String>),
 }
 
 const ORDER_STOP: &[u8] = b"stop";
 const ORDER_SUBSCRIBE: &[u8] = b"subscribe";
+const ORDER_CONNECT: &[u8] = b"connect";
 
 impl Subscriber {
     /// Subscribes to what begins with one of these prefixes from now on, and to nothing else.
@@ -68,6 +76,9 @@ impl Subscriber {
             Order::Stop => vec![ORDER_STOP],
             Order::Subscribe(prefixes) => {
                 std::iter::once(ORDER_SUBSCRIBE).chain(prefixes.iter().map(String::as_bytes)).collect()
+            }
+            Order::Connect(addresses) => {
+                std::iter::once(ORDER_CONNECT).chain(addresses.iter().map(String::as_bytes)).collect()
             }
         };
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +115,11 @@ impl FedmsgSource {
         reader.subscribe(&prefixes).map_err(of_zmq)?;
         let thread = std::thread::Builder::new().name(format!("bus {}", config.name)).spawn(move || reader.run());
         let thread = thread.map_err(|error| broken(format!("no thread: {error}")))?;
-        Ok(Self { queue, counters, orders: subscriber, thread: Some(thread) })
+        let asking = (!config.discovery.is_empty())
+            .then(|| discovery::follow(&config.name, &config.fedmsg, &config.discovery, &subscriber, &counters))
+            .transpose()
+            .map_err(|error| broken(format!("no thread: {error}")))?;
+        Ok(Self { queue, counters, orders: subscriber, thread: Some(thread), _asking: asking })
     }
 
     /// For changing the subscriptions later.

@@ -62,6 +62,8 @@ pub struct Counters {
     pub connects: AtomicU64,
     /// Connections lost.
     pub disconnects: AtomicU64,
+    /// Connections that we ended ourselves: their publishers are not named any more.
+    pub left: AtomicU64,
     /// How often it was connected and nothing came for longer than the site's `silence`.
     pub silences: AtomicU64,
     /// How long it has been connected and silent now, in seconds; 0 where that is not too long.
@@ -69,6 +71,7 @@ pub struct Counters {
     /// How long is too long, in milliseconds; 0 = nothing is.
     silence_limit_ms: AtomicU64,
     trouble: Mutex<Option<String>>,
+    addresses: Mutex<Vec<String>>,
 }
 
 impl Counters {
@@ -80,7 +83,8 @@ impl Counters {
     /// Whether any connection stands.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.connects.load(Ordering::Relaxed) > self.disconnects.load(Ordering::Relaxed)
+        let ended = self.disconnects.load(Ordering::Relaxed) + self.left.load(Ordering::Relaxed);
+        self.connects.load(Ordering::Relaxed) > ended
     }
 
     /// How long a connected bus may be silent; zero: as long as it likes.
@@ -101,6 +105,17 @@ impl Counters {
         let silent = Duration::from_secs(self.silent_s.load(Ordering::Relaxed));
         let say = || format!("connected, but no message has come for {}", handler_api::units::show_duration(silent));
         (!silent.is_zero()).then(say)
+    }
+
+    /// Where its addresses come from and how many, a line each; nothing where the site lists them.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes where the addresses come from.
+    pub fn set_addresses(&self, addresses: Vec<String>) {
+        *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// What keeps the bus from being read now, in one line.

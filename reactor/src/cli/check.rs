@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Common, Format, NO};
 use crate::built_in;
 use crate::bus::amqp::config;
+use crate::bus::fedmsg::discovery;
 use crate::rules::diagnostics::Diagnostic;
 use crate::rules::file::{self, Loaded};
 use crate::rules::site::{HandlerConfig, Program, Rule};
@@ -43,6 +44,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         loaded.warn_of_missing_files();
         warn_of_wrong_files(&mut loaded);
         warn_of_wrong_brokers(&mut loaded);
+        warn_of_wrong_endpoints(&mut loaded);
     }
     let good = loaded.site.is_some() && !loaded.diagnostics.has_errors();
     match common.format {
@@ -97,6 +99,19 @@ fn warn_of_wrong_brokers(loaded: &mut Loaded) {
         if let Err(why) = config::read(&file.path).and_then(|text| config::of_toml(&text)) {
             let message = format!("{}: {}: {why}", file.what, file.path.display());
             let hint = "docs/amqp.md says what of it is read; the daemon does not start with it as it is";
+            loaded.diagnostics.push(Diagnostic::warning(file.span, message).hint(hint));
+        }
+    }
+    loaded.diagnostics.sort();
+}
+
+/// What is wrong with the files that fedmsg buses take their publishers from; that one is missing is told already.
+fn warn_of_wrong_endpoints(loaded: &mut Loaded) {
+    for file in loaded.named_files.iter().filter(|file| file.what == discovery::FILE_WHAT && file.path.exists()) {
+        if let Err(why) = discovery::of_file(&file.path) {
+            let message = format!("{}: {}: {why}", file.what, file.path.display());
+            let hint =
+                format!("fedmsg-config > {}; until it names somebody, nobody is listened to", file.path.display());
             loaded.diagnostics.push(Diagnostic::warning(file.span, message).hint(hint));
         }
     }

@@ -123,6 +123,17 @@ fn told_by_daemon(status: &Value) -> Vec<(String, Finding)> {
 /// Its addresses accept connections, and what it believes in can be read. Whether messages come is told by `reactor tail`.
 fn look_at_bus(bus: &BusConfig) -> Vec<Finding> {
     let mut found: Vec<Finding> = bus.fedmsg.iter().map(|address| connect(address)).collect();
+    for (place, answer) in bus.discovery.ask() {
+        match answer {
+            Ok(addresses) => {
+                found.push(Finding::good(format!("{place} names {} publishers", addresses.len())));
+                found.extend(addresses.iter().map(|address| connect(address)));
+            }
+            Err(why) => {
+                found.push(Finding::bad(format!("{place}: {why}"), "docs/bus.md says what is looked for there"))
+            }
+        }
+    }
     let verifier = bus.verifier();
     let problems = verifier.problems(super::now());
     if problems.is_empty() {

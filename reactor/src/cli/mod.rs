@@ -2,10 +2,13 @@
 //! is no, 2 wrong usage (clap's own). Only here: `anyhow`, printing, and the wall clock beside the engine's.
 
 pub mod check;
+mod confirmed;
+mod confirms;
 pub mod decide;
 pub mod demo;
 pub mod doctor;
 pub mod handler;
+pub mod journal;
 pub mod list;
 pub mod plan;
 pub mod print;
@@ -124,6 +127,8 @@ Exit code: 0 a daemon answered; 1 none runs, and what the journal holds is shown
     #[command(after_help = "Example: reactor reload
 A broken file changes nothing, and is told with line and caret.")]
     Reload,
+    /// Move the journal elsewhere
+    Journal(journal::Args),
     /// Write a handler, and test that it keeps the contract
     Handler(handler::HandlerArgs),
     /// Print the JSON Schema of the site's file, for editors
@@ -155,6 +160,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Check(args) => check::run(&args, common),
         Verb::Doctor(args) => doctor::run(&args, common),
         Verb::Schema(args) => schema::run(&args, common),
+        Verb::Journal(args) => journal::run(&args, common),
         Verb::Handler(args) => handler::run(args, common),
         Verb::Verify(args) => verify::run(args, common),
         Verb::Publish(args) => publish::run(&args, common),

@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Value, json};
 
+use super::confirmed::Ear;
 use super::{Common, Format, NO, now, out, site_paths};
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
@@ -22,14 +23,18 @@ use crate::trust::schemas::{BASE_SCHEMA, Schemas};
 use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
 use handler_api::units::{parse_duration, show_duration};
 
+/// Shortest time that the connections may take on which an answer is waited for.
+const LISTEN_MIN: Duration = Duration::from_secs(5);
+
 /// Put a message on a bus
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["bus", "bind", "connect"])))]
 #[command(
     after_help = "Example: reactor publish --bus fedora org.fedoraproject.prod.fas.user.update '{\"user\": \"ralph\"}'
+         reactor publish --bus fedora --wait=2m org.fedoraproject.prod.fas.user.update '{\"user\": \"ralph\"}'
          echo '{}' | reactor publish --connect tcp://relay:2001 --cert me.crt --key me.key org.example.x
-On fedmsg it waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit\ncode 1. On a bus with `amqp` it waits until the broker has the message; that no queue wants it is exit code 1 too (but with --wait 0s)."
+On fedmsg it waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit\ncode 1. On a bus with `amqp` it waits until the broker has the message; that no queue wants it is exit code 1 too (but with --listener 0s)."
 )]
 pub struct Args {
     /// The whole topic
@@ -66,7 +71,11 @@ pub struct Args {
     /// Longest wait for somebody to subscribe to the topic; 0s: publish at once, whoever listens. A subscriber may take
     /// ten seconds to come back to an address that was closed
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
-    wait: Duration,
+    listener: Duration,
+    /// Then wait until a reactor says on the same bus what became of it, where its rules `confirm`; at most a minute, or
+    /// --wait=TIME. Exit code: 0 done; 1 failed, held, dropped or only planned; 3 nobody said
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = parse_duration, requires = "bus")]
+    wait: Option<Duration>,
 }
 
 /// Publishes the message and prints its id.
@@ -79,13 +88,12 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         "{} is one of reactor's own topics, which no bus brings in\nhint: take another topic, as in org.example.test",
         args.topic
     );
-    if let Some(name) = &args.bus
-        && let BusConfig { amqp: Some(amqp), trust, .. } = bus_of_site(name, &args.site)?
-    {
-        return to_broker(args, common, name, &amqp, trust.schemas.as_deref());
+    let bus = args.bus.as_ref().map(|name| bus_of_site(name, &args.site)).transpose()?;
+    if let Some((bus, amqp)) = bus.as_ref().and_then(|bus| Some((bus, bus.amqp.as_ref()?))) {
+        return to_broker(args, common, bus, amqp);
     }
     ensure!(args.schema.is_none(), "`--schema` is for a bus with `amqp`\nhint: leave it out");
-    let (name, config) = where_to(args)?;
+    let (name, config) = where_to(args, bus.as_ref())?;
     let signer = signer(args, &config)?;
     let msg = body(&args.body)?;
     let id = message_id()?;
@@ -102,27 +110,43 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         Some(signer) => signer.envelope(&outgoing).map_err(|why| anyhow!("{why}"))?,
         None => unsigned_envelope(&outgoing),
     };
+    let ear = ear(args, bus.as_ref())?;
     let mut publisher = Publisher::open(&name, &config)?;
-    if !args.wait.is_zero() && !publisher.wait_for_subscriber_of(args.topic.as_str(), args.wait)? {
+    if !args.listener.is_zero() && !publisher.wait_for_subscriber_of(args.topic.as_str(), args.listener)? {
         eprintln!(
             "error: nobody has subscribed to {} at {} within {}, so nothing was published\n\
-             hint: does anyone connect there? reactor tail --connect ADDRESS; or --wait with a longer time",
+             hint: does anyone connect there? reactor tail --connect ADDRESS; or --listener with a longer time",
             args.topic,
             publisher.address(),
-            show_duration(args.wait)
+            show_duration(args.listener)
         );
         return Ok(ExitCode::from(NO));
     }
     publisher.publish(args.topic.as_str(), &wire)?;
     let signed_by = signer.as_ref().map(Signer::name);
     out(&match common.format {
-        Format::Human => id,
+        Format::Human => id.clone(),
         Format::Json => {
             json!({"id": id, "topic": args.topic.as_str(), "address": publisher.address(), "signer": signed_by})
                 .to_string()
         }
     });
-    Ok(ExitCode::SUCCESS)
+    Ok(heard(ear, &id, args, common))
+}
+
+/// Listens for what becomes of the message, where that was asked for: before it is published, so that nothing is missed.
+fn ear(args: &Args, bus: Option<&BusConfig>) -> anyhow::Result<Option<Ear>> {
+    match (args.wait, bus) {
+        (Some(_), Some(bus)) => Ear::open(bus, args.listener.max(LISTEN_MIN)).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn heard(ear: Option<Ear>, id: &str, args: &Args, common: &Common) -> ExitCode {
+    match (ear, args.wait) {
+        (Some(ear), Some(limit)) => ear.hear(id, limit, common),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// The body fits the schema that is named, where the bus has it; as fedora-messaging looks before it publishes.
@@ -135,24 +159,20 @@ fn check_schema(args: &Args, dir: Option<&Path>, body: &Value) -> anyhow::Result
 }
 
 /// As fedora-messaging does it: not signed, confirmed.
-fn to_broker(
-    args: &Args,
-    common: &Common,
-    name: &str,
-    bus: &AmqpBus,
-    schemas: Option<&Path>,
-) -> anyhow::Result<ExitCode> {
+fn to_broker(args: &Args, common: &Common, whole: &BusConfig, bus: &AmqpBus) -> anyhow::Result<ExitCode> {
     let msg = body(&args.body)?;
     ensure!(
         msg.is_object(),
         "the body is not a JSON object, which fedora-messaging asks for\nhint: '{{\"user\": \"ralph\"}}'"
     );
-    check_schema(args, schemas, &msg)?;
+    check_schema(args, whole.trust.schemas.as_deref(), &msg)?;
+    let name = &whole.name;
     let (id, wire) = (random_uuid()?, serde_json::to_vec(&msg)?);
     let amqp = amqp::resolve(name, bus)?;
     // Why the broker lets us wait is told while we wait.
     super::log(common);
     let failed = |broken| anyhow!("bus {name} ({}): {broken}", amqp.url);
+    let ear = ear(args, Some(whole))?;
     let topic = super::runtime()?.block_on(async {
         let mut publisher = AmqpPublisher::open(&amqp).await?;
         let (topic, schema) = (args.topic.as_str(), args.schema.as_deref().unwrap_or(BASE_SCHEMA));
@@ -163,31 +183,31 @@ fn to_broker(
         Ok::<_, Broken>((topic, sent))
     });
     let (topic, sent) = topic.map_err(failed)?;
-    if sent == Sent::Unwanted && !args.wait.is_zero() {
+    if sent == Sent::Unwanted && !args.listener.is_zero() {
         eprintln!(
             "error: no queue wants {topic}, so the broker has thrown the message away\n\
-             hint: which bindings fit? rabbitmqctl list_bindings -p VHOST; or --wait 0s where nobody need listen"
+             hint: which bindings fit? rabbitmqctl list_bindings -p VHOST; or --listener 0s where nobody need listen"
         );
         return Ok(ExitCode::from(NO));
     }
     out(&match common.format {
-        Format::Human => id,
+        Format::Human => id.clone(),
         Format::Json => json!({"id": id, "topic": topic, "address": amqp.url.to_string(), "signer": null}).to_string(),
     });
-    Ok(ExitCode::SUCCESS)
+    Ok(heard(ear, &id, args, common))
 }
 
 /// The bus's name, for errors, and how to publish on it.
-fn where_to(args: &Args) -> anyhow::Result<(String, PublishConfig)> {
-    let Some(name) = &args.bus else {
+fn where_to(args: &Args, bus: Option<&BusConfig>) -> anyhow::Result<(String, PublishConfig)> {
+    let Some(config) = bus else {
         let (bind, connect) = (args.bind.clone(), args.connect.clone());
-        return Ok(("publish".into(), PublishConfig { bind, connect, cert: None, key: None }));
+        return Ok(("publish".into(), PublishConfig { bind, connect, cert: None, key: None, prefix: None }));
     };
-    let config = bus_of_site(name, &args.site)?;
-    let publish = config.publish.ok_or_else(|| {
+    let name = &config.name;
+    let publish = config.publish.clone().ok_or_else(|| {
         anyhow!("bus {name} has no `publish` block\nhint: bus: {{{name}: {{publish: {{bind: tcp://*:9941, cert: FILE, key: FILE}}}}}}")
     })?;
-    Ok((name.clone(), publish))
+    Ok((name.to_string(), publish))
 }
 
 /// One bus of the site.
@@ -230,7 +250,7 @@ fn message_id() -> anyhow::Result<String> {
 }
 
 /// A random UUID (RFC 9562, version 4).
-fn random_uuid() -> anyhow::Result<String> {
+pub(super) fn random_uuid() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| anyhow!("the system gives no random numbers"))?;
     bytes[6] = bytes[6] & 0x0f | 0x40;

@@ -117,6 +117,7 @@ fn made_up(handler: &HandlerConfig) -> Rule {
         retry: Retry::default(),
         guard: GuardLimits::default(),
         mode: Mode::Plan,
+        confirm: None,
         place: handler.place.clone(),
     }
 }

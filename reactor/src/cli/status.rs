@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::confirms;
 use super::print::{ago, clean};
 use super::{Common, Format, NO, now, out};
 use crate::engine::control::{Asked, ask};
@@ -112,6 +113,7 @@ fn tell(status: &Value) -> String {
         );
     }
     status["buses"].as_array().into_iter().flatten().for_each(|bus| text.push_str(&tell_bus(bus)));
+    text.push_str(&confirms::tell(&status["confirms"]));
     if n("refused") > 0 {
         text.push_str(&format!("  {} messages refused since the start: reactor list --refused\n", n("refused")));
     }
@@ -166,6 +168,9 @@ fn tell_bus(bus: &Value) -> String {
         ));
     }
     text.push('\n');
+    for from in bus["addresses"].as_array().into_iter().flatten() {
+        text.push_str(&format!("    addresses: {}\n", clean(from.as_str().unwrap_or(""))));
+    }
     for problem in bus["problems"].as_array().into_iter().flatten() {
         text.push_str(&format!("    problem: {}\n", problem.as_str().unwrap_or("")));
     }

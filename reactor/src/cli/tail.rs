@@ -10,9 +10,10 @@ use super::publish::bus_of_site;
 use super::{Common, Format, now, out, print};
 use crate::bus::Source as _;
 use crate::bus::fedmsg::FedmsgSource;
+use crate::bus::fedmsg::discovery::Discovery;
 use crate::message::RawMessage;
 use crate::rules::file;
-use crate::rules::site::{BusConfig, QUEUE_MESSAGES_DEFAULT};
+use crate::rules::site::{BusConfig, Confirm, QUEUE_MESSAGES_DEFAULT};
 use crate::rules::topic::{Index, Pattern};
 use crate::trust::{TrustConfig, Verifier};
 
@@ -98,12 +99,14 @@ fn watched(args: &Args) -> anyhow::Result<(BusConfig, Option<TrustConfig>)> {
     let config = BusConfig {
         name: "tail".into(),
         fedmsg: args.connect.clone(),
+        discovery: Discovery::default(),
         amqp: None,
         webhook: None,
         topics: Vec::new(),
         trust: TrustConfig::default(),
         publish: None,
         queue_messages_max: QUEUE_MESSAGES_DEFAULT,
+        confirm: Confirm::No,
         catch_up: None,
         silence: None,
     };

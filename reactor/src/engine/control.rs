@@ -320,7 +320,7 @@ impl Engine {
             "lost_if_killed_now": queued + self.gauge.in_hand.load(Ordering::Relaxed),
             "intake_waits": self.gauge.stops_intake(), "buses": buses,
             "refused": parts.health.refused.load(Ordering::Relaxed),
-            "plan_sandbox": self.runner.sandbox(), "node": self.nodes.as_ref().map(|nodes| &nodes.lease.node),
+            "plan_sandbox": self.runner.sandbox(), "confirms": self.outbox.status(), "node": self.nodes.as_ref().map(|nodes| &nodes.lease.node),
         })
     }
 }
@@ -333,6 +333,7 @@ fn bus_status(name: &str, counters: &crate::bus::Counters, problems: &[String]) 
         "stalled_ms": of(&counters.stalled_ms), "connects": of(&counters.connects),
         "disconnects": of(&counters.disconnects), "silences": of(&counters.silences),
         "silent_s": of(&counters.silent_s), "problems": problems,
+        "addresses": counters.addresses(),
     })
 }
 

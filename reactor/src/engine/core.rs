@@ -59,6 +59,8 @@ pub struct Turn {
     pub entries: Vec<Entry>,
     /// To be done then.
     pub acts: Vec<Act>,
+    /// Whether there is something among the entries for the outbox to publish.
+    pub confirms: bool,
 }
 
 /// A message that trust let through, and what the rules say of it.
@@ -103,6 +105,8 @@ pub struct Core {
     /// The rules that wait for time. Empty where there is no time, as when messages come from a file.
     reconciles: Vec<(Arc<Rule>, Duration)>,
     draining: bool,
+    /// Which outcomes are published; none where messages come from a file.
+    pub(super) confirms: Confirms,
     /// What of it is ours to do, where several nodes share the work.
     served: Option<Served>,
     /// The latest time that was seen; the clock may be set back behind it.
@@ -133,6 +137,7 @@ impl Core {
             folded: Folded::default(),
             reconciles: Vec::new(),
             draining: false,
+            confirms: Confirms::default(),
             served: None,
             latest: Timestamp::MIN,
             failed: 0,
@@ -455,6 +460,8 @@ impl Core {
     }
 }
 
+#[path = "confirm.rs"]
+mod confirm;
 #[path = "gap.rs"]
 mod gap;
 #[path = "outcomes.rs"]
@@ -467,6 +474,7 @@ mod people;
 mod reconcile;
 #[path = "shared.rs"]
 mod shared;
+pub use confirm::{Confirmation, Confirms, tells_of_outcome};
 pub use parts::Applied;
 pub use people::Decided;
 pub use reconcile::{Reconciling, every_rule_for};

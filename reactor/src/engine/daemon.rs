@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use super::catch_up::opening;
-use super::core::{Core, Turn};
+use super::core::{Confirms, Core, Turn};
 use super::folded::Folded;
 use super::intake::{Gauge, Judge, Passing, take_in};
 use super::lease::Lease;
 use super::nodes::Nodes;
+use super::outbox::Outbox;
 use super::sources::{OpenBus, open_bus};
 use super::{Engine, INPUTS_WAITING_MAX, Input, clock, control};
 use crate::bus::{Counters, Source, jsonl};
@@ -128,6 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     if options.from.is_some() {
         core.without_time();
     }
+    let outbox = Outbox::open(&site, &journal, &mut core, options.from.is_none());
     let rules = Arc::new(ArcSwap::new(rules));
     let parts = open_sources(options.clone(), site, rules, &gauge, &to_engine, &journal, health.clone()).await?;
     let socket = control::listen(&options.state, to_engine.clone(), health.clone())?;
@@ -152,6 +154,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
         stop_runs,
         nodes: lease.map(Nodes::new),
         refused: Folded::default(),
+        outbox: outbox.clone(),
         daemon: parts,
     };
     engine.end_turn(turn, super::Answers::default()).await;
@@ -160,6 +163,7 @@ pub async fn run(options: Options) -> anyhow::Result<Ended> {
     let (runner, from) = (engine.runner.clone(), engine.daemon.from.clone());
     let (core, lease, broken) = engine.run().await;
     runner.close().await;
+    outbox.close().await;
     if let Some(lease) = lease {
         lease.end().await;
     }
@@ -378,6 +382,9 @@ impl Engine {
         self.core.reload(rules.clone(), handlers, site.journal.history_all);
         if self.ends_with_sources {
             self.core.without_time();
+        } else {
+            self.core.confirms = Confirms::of(&site);
+            self.outbox.reload(&site);
         }
         self.daemon.rules.store(rules.clone());
         self.daemon.reload_buses(&site, &rules);

@@ -4,6 +4,7 @@
 //! then act on it: acknowledge, start handlers, answer people. Group commit falls out of that by itself.
 //!
 //! * [`core`]: what is decided; [`ids`], [`folded`], [`redact`] help it
+//! * [`outbox`]: publishes what became of messages, for whoever wants it confirmed
 //! * [`intake`]: from a source to the engine and back (ack)
 //! * [`catch_up`]: nothing missed: positions, gaps, and what is asked for
 //! * [`runs`]: one try of one reaction
@@ -23,6 +24,7 @@ pub mod ids;
 pub mod intake;
 pub mod lease;
 mod nodes;
+pub mod outbox;
 pub mod redact;
 pub mod runs;
 mod sources;
@@ -42,6 +44,7 @@ use self::control::{Answered, Asked};
 use self::core::{Act, Applied, Core, Run, Turn};
 use self::folded::Folded;
 use self::intake::{Batch, Gauge};
+use self::outbox::Outbox;
 use crate::journal::handle::JournalHandle;
 use crate::journal::{Entry, JournalError};
 use crate::runner::Runner;
@@ -114,6 +117,7 @@ pub struct Engine {
     /// `None`: the journal is ours alone.
     nodes: Option<nodes::Nodes>,
     refused: Folded,
+    outbox: Outbox,
     daemon: daemon::Parts,
 }
 
@@ -280,6 +284,9 @@ impl Engine {
         for (durable, new) in answers.durable {
             // A source that is gone needs no ack.
             let _ = durable.send(new);
+        }
+        if turn.confirms {
+            self.outbox.wake();
         }
         for act in turn.acts {
             match act {

@@ -98,6 +98,7 @@ impl Core {
             turn.entries.push(Entry::Update(Box::new(live.row.clone())));
         }
         self.lanes.finish(id, Outcome::Held);
+        self.confirm(now, id, turn);
         self.announce(now, id, turn);
     }
 
@@ -198,6 +199,7 @@ impl Core {
             }
         }
         self.lanes.finish(id, Outcome::Over);
+        self.confirm(now, id, turn);
         self.announce(now, id, turn);
         self.forget(id);
     }

@@ -89,6 +89,7 @@ impl Core {
         live.row.reason = Some(format!("dropped by {by}"));
         live.row.decided(now, by);
         turn.story(id, now, "dropped", &format!("by {by}"));
+        self.confirm_of(now, &live, turn);
         turn.entries.push(Entry::Update(Box::new(live.row)));
         Ok(format!("{id} dropped"))
     }

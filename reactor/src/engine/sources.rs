@@ -107,10 +107,8 @@ fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String>
 impl OpenBus {
     /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
     pub(super) fn reload(&self, config: &BusConfig, rules: &Rules, history_all: bool) {
-        if config.fedmsg != self.config.fedmsg
-            || config.amqp != self.config.amqp
-            || config.posted_to() != self.config.posted_to()
-        {
+        let addresses = |bus: &BusConfig| (bus.fedmsg.clone(), bus.discovery.clone(), bus.amqp.clone());
+        if addresses(config) != addresses(&self.config) || config.posted_to() != self.config.posted_to() {
             tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
         }
         self.verifier.store(Arc::new(config.verifier()));

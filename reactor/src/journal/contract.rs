@@ -3,10 +3,16 @@
 //!
 //! A test gets a fresh place: a function that opens the journal there, and opens it again once it was dropped.
 
+#[path = "contract/copies.rs"]
+mod copies;
 #[path = "contract/history.rs"]
 mod history;
 #[path = "contract/parts.rs"]
 pub(crate) mod parts;
+
+pub(crate) use self::copies::{
+    a_copy_that_was_cut_off_goes_on_and_one_beside_other_things_is_refused, all_of_it_can_be_copied_in_and_out_again,
+};
 
 use std::collections::HashSet;
 
@@ -57,6 +63,8 @@ macro_rules! sentences {
             messages_are_found_by_topic_category_time_and_id
             an_envelope_stays_with_its_message
             numbers_are_counted
+            all_of_it_can_be_copied_in_and_out_again
+            a_copy_that_was_cut_off_goes_on_and_one_beside_other_things_is_refused
         }
     };
 }

@@ -10,14 +10,17 @@
 //!
 //! * [`sqlite`]: the journal of one node, a file
 //! * [`postgres`]: the journal on a server
-//! * [`place`]: which of the two, and where
+//! * [`place`]: which of the two, and where; [`moving`]: when that changes
+//! * [`copy`]: from one journal into another
 //! * [`nodes`]: what several nodes on one server share
 //! * [`handle`]: what the engine holds: a journal on a thread of its own, group commit
 //! * `contract`: what every journal must do, as tests
 
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod copy;
 pub mod handle;
+pub mod moving;
 pub mod nodes;
 pub mod place;
 pub mod postgres;
@@ -163,7 +166,7 @@ pub enum Entry {
         /// When.
         at: Timestamp,
         /// One of the pipeline's words: `received`, `joined`, `started`, `planned`, `note`, `held`, `approved`, `applying`,
-        /// `later`, `done`, `retry`, `failed`, `dropped`, `recovered`.
+        /// `later`, `done`, `retry`, `failed`, `dropped`, `recovered`, `confirmed`.
         what: String,
         /// The rest, for people.
         detail: String,
@@ -188,6 +191,8 @@ pub enum Entry {
         /// Its value.
         value: Option<String>,
     },
+    /// A row of another journal, as it is there. It must not be in this one; only a message may be, and is not changed then.
+    Copied(Box<copy::Row>),
     /// A trusted message, and what it asks for of the nodes that have the slots. The second message with the same id changes
     /// nothing: it asks for nothing again. Only where several nodes share the journal, as all that follows.
     Post(Message, Vec<What>),
@@ -199,6 +204,8 @@ pub enum Entry {
     Free(Slots),
 }
 
+/// The settings that hold what is to be published still (`confirm`) begin with this.
+pub const OUTBOX: &str = "confirm/";
 /// Refused messages that are kept for a look.
 pub const REFUSED_KEPT_MAX: u64 = 1_000;
 /// What is kept of a refused message's body, in bytes.
@@ -334,6 +341,8 @@ pub enum Question {
     Settings(String),
     /// The newest refused messages, at most this many: `(at, bus, topic, reason, body)`.
     Refused(usize),
+    /// Some of all rows of a kind.
+    Page(copy::Page),
     /// As `Pending`, but only what is in these slots. This and the following two are empty where the journal is ours alone.
     PendingOf(Slots),
     /// What waits in the inbox for these slots, in the order in which it was written, at most this many.
@@ -408,6 +417,8 @@ pub enum Answer {
     Settings(Vec<(String, String)>),
     /// To `Refused`.
     Refused(Vec<RefusedRow>),
+    /// To `Page`: each with its number, in order.
+    Page(Vec<(u64, copy::Row)>),
     /// To `Inbox`.
     Inbox(Vec<Handed>),
     /// To `Nodes`.

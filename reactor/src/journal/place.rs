@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::postgres::PostgresJournal;
 use super::sqlite::SqliteJournal;
-use super::{Journal, JournalError};
+use super::{Journal, JournalError, copy, moving};
 
 /// The file in the state directory that says which server has the journal; JSON, a [`Postgres`]. Without it: SQLite.
 pub const NOTE: &str = "journal-server.json";
@@ -66,16 +66,36 @@ impl Postgres {
 /// # Errors
 /// When another daemon has the directory or the journal, or it can't be reached, made or read.
 pub fn open(directory: &Path, server: Option<&Postgres>) -> Result<Box<dyn Journal>, JournalError> {
-    let Some(server) = server else {
-        let journal = SqliteJournal::open(directory)?;
-        return match std::fs::remove_file(directory.join(NOTE)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(wrong_note(directory, &error)),
-            _ => Ok(Box::new(journal)),
-        };
+    moving::check(directory, server)?;
+    let journal: Box<dyn Journal> = match server {
+        None => Box::new(SqliteJournal::open(directory)?),
+        Some(server) => Box::new(PostgresJournal::open(directory, server)?),
     };
-    let journal = PostgresJournal::open(directory, server)?;
-    note(directory, server).map_err(|error| wrong_note(directory, &error))?;
-    Ok(Box::new(journal))
+    if !copy::is_whole(&*journal)? {
+        return Err(JournalError {
+            place: server.map_or_else(|| directory.display().to_string(), Postgres::shown),
+            why: "a copy into it was cut off".into(),
+            hint: "let it go on to its end: reactor journal copy".into(),
+            is_lasting: true,
+        });
+    }
+    remember(directory, server)?;
+    Ok(journal)
+}
+
+/// Notes in the state directory where its journal is.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn remember(directory: &Path, server: Option<&Postgres>) -> Result<(), JournalError> {
+    let noted = match server {
+        Some(server) => note(directory, server),
+        None => match std::fs::remove_file(directory.join(NOTE)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+    };
+    noted.map_err(|error| wrong_note(directory, &error))
 }
 
 /// Opens the journal of the daemon on the state directory `directory` to read it, also while the daemon writes. Every write

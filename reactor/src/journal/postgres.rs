@@ -13,8 +13,10 @@
 //! * [`lease`]: how nodes share the work
 //! * `write`, `read`, `history`, `sweep`: entries into statements, tables into answers, pages of messages, forgetting
 //! * `text`: texts that PostgreSQL can't hold
+//! * `copy`: rows as they are, from one journal into another
 //! * `fault`: errors and what to do about them
 
+mod copy;
 mod fault;
 mod history;
 pub mod lease;

@@ -6,9 +6,11 @@
 //!
 //! * `place`: the directory, the lock, the files
 //! * `schema`: tables, versions, settings of a connection
+//! * `copy`: rows as they are, from one journal into another
 //! * `write`, `read`, `history`, `sweep`: entries into tables, tables into answers, pages of messages, forgetting
 //! * `fault`: errors and what to do about them
 
+mod copy;
 mod fault;
 mod history;
 mod place;
@@ -48,6 +50,20 @@ pub struct SqliteJournal {
 }
 
 impl SqliteJournal {
+    /// The file in the state directory.
+    pub const FILE: &str = place::FILE;
+
+    /// Whether there is one in `directory`.
+    #[must_use]
+    pub fn is_there(directory: &Path) -> bool {
+        std::fs::metadata(directory.join(place::FILE)).is_ok_and(|data| data.len() > 0)
+    }
+
+    /// Gives the file another name, which is returned, once nobody has it open.
+    pub(super) fn put_away(directory: &Path, name: &str) -> std::io::Result<String> {
+        place::put_away(directory, name)
+    }
+
     /// Opens the journal in `directory` for the daemon. Makes both if need be, for their owner's eyes only.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use super::node::{FILE_BYTES_MAX, Node, Value, read as read_tree};
 use super::reach;
 use super::site::{BUILT_IN, Site};
 use super::words::{SITE, TRUST, TRUST_FILE};
-use super::{lower_bus, lower_handler, lower_http, lower_rule, lower_test};
+use super::{lower_bus, lower_confirm, lower_handler, lower_http, lower_rule, lower_test};
 use crate::trust::TrustConfig;
 use handler_api::spelling::did_you_mean;
 
@@ -304,6 +304,7 @@ fn build(sources: Vec<Source>, files: Vec<PathBuf>, mut found: Diagnostics, buil
     // With a file missing, every name might stand in there.
     if complete {
         check_names(&merged, &mut found);
+        lower_confirm::check(&merged.site, &merged.buses, &mut found);
         lower_http::check(&merged.site, http.as_ref(), &merged.buses, &mut found);
     }
     if !found.has_errors() {

@@ -378,6 +378,13 @@ impl<'n> Fields<'n> {
         None
     }
 
+    /// A word that takes several kinds of values, to be looked at by the caller; [`Fields::wrong_kind`] says what it takes.
+    pub fn wrong_kind(&self, reader: &mut Reader<'_>, name: &'static str) {
+        if let Some((node, shape)) = self.ask(name) {
+            reader.wrong(name, node, shape);
+        }
+    }
+
     pub fn one_of(&self, reader: &mut Reader<'_>, name: &'static str) -> Option<&'static str> {
         self.ask(name).and_then(|(node, shape)| reader.one_of(name, node, shape))
     }

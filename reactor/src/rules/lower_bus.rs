@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::diagnostics::{Diagnostic, shown};
 use super::lower::{Fields, Reader};
 use super::lower_catch_up::catch_up;
-use super::node::{Key, Node, Value};
+use super::node::{Key, Node};
 use super::site::{BusConfig, JournalConfig, PublishConfig, QUEUE_MESSAGES_DEFAULT};
 use super::topic::Pattern;
 use super::words::{BUS, Shape};
-use super::{lower_amqp, lower_http};
+use super::{lower_amqp, lower_confirm, lower_fedmsg, lower_http};
 use crate::journal::place::{Postgres, host_name};
 use crate::trust::{TrustConfig, X509Config};
 
@@ -24,7 +24,7 @@ const NODE_BYTES_MAX: usize = 64;
 pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<BusConfig> {
     let fields = reader.fields(&name.text, node, &BUS)?;
     let amqp_span = fields.key_span("amqp");
-    let fedmsg = addresses(reader, &fields);
+    let (fedmsg, discovery) = lower_fedmsg::fedmsg(reader, &fields);
     let topics = fields.texts(reader, "topics").into_iter().map(|(text, node)| prefix(reader, text, node)).collect();
     let trust = fields.block(reader, "trust");
     let publish = fields.block(reader, "publish").map(|fields| publish(reader, &fields));
@@ -66,12 +66,14 @@ pub(super) fn bus(reader: &mut Reader<'_>, name: &Key, node: &Node) -> Option<Bu
     Some(BusConfig {
         name: Arc::from(name.text.as_str()),
         fedmsg,
+        discovery,
         amqp,
         webhook,
         topics,
         trust: trust.unwrap_or_default(),
         publish,
         queue_messages_max: queue.unwrap_or(QUEUE_MESSAGES_DEFAULT),
+        confirm: lower_confirm::confirm(reader, &fields).unwrap_or_default(),
         catch_up,
         silence,
     })
@@ -91,25 +93,8 @@ fn beside_amqp(reader: &mut Reader<'_>, fields: &Fields<'_>) {
     }
 }
 
-fn addresses(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<String> {
-    if let Some(Node { value: Value::Map(entries), span }) = fields.node("fedmsg") {
-        let known = |(key, _): &&(Key, Node)| matches!(key.text.as_str(), "dns" | "config");
-        let message = match entries.iter().find(known) {
-            Some((key, _)) => format!("`fedmsg: {{{}: …}}` is not in this version", key.text),
-            None => "`fedmsg` must be a list of addresses, not a map".to_owned(),
-        };
-        reader.error(*span, message, "list the addresses: fedmsg: [tcp://HOST:PORT, …]");
-        return Vec::new();
-    }
-    let listed = fields.texts(reader, "fedmsg");
-    for (text, node) in &listed {
-        address(reader, text, node, false);
-    }
-    listed.into_iter().map(|(text, _)| text.to_owned()).collect()
-}
-
 /// Checks a ZeroMQ address: `tcp://host:port` or `ipc://path` (zmq_tcp(7), zmq_ipc(7)).
-fn address(reader: &mut Reader<'_>, text: &str, node: &Node, bind: bool) {
+pub(super) fn address(reader: &mut Reader<'_>, text: &str, node: &Node, bind: bool) {
     let example = if bind { "tcp://*:9940" } else { "tcp://127.0.0.1:9940" };
     let hint = if text.contains("://") || !text.contains(':') {
         format!("write tcp://HOST:PORT, as in {example}")
@@ -165,7 +150,8 @@ fn publish(reader: &mut Reader<'_>, fields: &Fields<'_>) -> PublishConfig {
             reader.error(span, message, format!("add `{missing}: FILE`, or leave both out to publish unsigned"));
         }
     }
-    PublishConfig { bind, connect, cert, key }
+    let prefix = lower_confirm::prefix(reader, fields);
+    PublishConfig { bind, connect, cert, key, prefix }
 }
 
 /// A trust block.

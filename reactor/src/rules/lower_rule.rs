@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::condition::Condition;
 use super::diagnostics::{Diagnostic, Span, shown};
 use super::lower::{Fields, Reader};
+use super::lower_confirm;
 use super::node::{Node, Value};
 use super::site::{AT_MOST_PER_QUIET, Coalesce, FieldTest, GuardLimits, Mode, On, Retry, Rule, TIMEOUT_DEFAULT};
 use super::template::{Template, WithTemplate};
@@ -97,6 +98,7 @@ pub(super) fn rule(reader: &mut Reader<'_>, fields: &Fields<'_>, default: Limits
     let handler = fields.text(reader, "do");
     let with = with(reader, fields);
     let Limits { timeout, retry, guard, mode } = limits(reader, fields, default);
+    let confirm = lower_confirm::of_rule(reader, fields, on.as_ref());
     let span_of = |word| fields.node(word).map_or(fields.span, |node| node.span);
     let on_span = span_of(if fields.key_span("on").is_some() { "on" } else { "every" });
     let name = name.map(|name| (Arc::from(name), span_of("name")));
@@ -120,6 +122,7 @@ pub(super) fn rule(reader: &mut Reader<'_>, fields: &Fields<'_>, default: Limits
                 retry,
                 guard,
                 mode,
+                confirm,
                 place,
             })
         }

@@ -19,6 +19,8 @@ mod lower;
 mod lower_amqp;
 mod lower_bus;
 mod lower_catch_up;
+pub(crate) mod lower_confirm;
+mod lower_fedmsg;
 mod lower_handler;
 mod lower_http;
 mod lower_rule;

@@ -60,6 +60,7 @@ fn shape(of: &Shape) -> Value {
         Shape::List(inner) => json!({"type": "array", "items": block(inner)}),
         Shape::Named(inner) => json!({"type": "object", "additionalProperties": shape(inner)}),
         Shape::OrBlock(other, inner) => json!({"anyOf": [shape(other), block(inner)]}),
+        Shape::Confirm => json!({"type": ["boolean", "string"]}),
         Shape::Handler => json!({"anyOf": [block(&EXEC), block(&USE)], "not": {"required": ["exec", "use"]}}),
     }
 }

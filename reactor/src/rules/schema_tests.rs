@@ -91,7 +91,7 @@ fn full(of: &Shape, extra: Option<&str>) -> Value {
         Shape::TextList => json!(["text"]),
         Shape::Duration => json!("30s"),
         Shape::Count(least, _) => json!(least),
-        Shape::Bool => json!(true),
+        Shape::Bool | Shape::Confirm => json!(true),
         Shape::OneOf(words) => json!(words[0]),
         Shape::JsonMap => json!({"any": [1]}),
         Shape::Block(block) => full_block(block, extra),
@@ -163,7 +163,8 @@ fn what_is_required_or_excluded_is_so_in_the_schema_too() {
         (json!({"version": 1, "rules": [{"name": "a", "every": "6h", "do": "h", "timeout": 30}]}), false),
         (json!({"version": 1, "handlers": {"h": {"use": "ssh-keys", "hosts": ["a"]}}}), true),
         (json!({"version": 1, "handlers": {"h": {"use": "ssh-keys", "exec": "a"}}}), false),
-        (json!({"version": 1, "bus": {"b": {"fedmsg": {"dns": "a"}}}}), false),
+        (json!({"version": 1, "bus": {"b": {"fedmsg": {"dns": "a"}}}}), true),
+        (json!({"version": 1, "bus": {"b": {"fedmsg": {"dsn": "a"}}}}), false),
     ] {
         assert_eq!(breaks(&site(), &yaml, "site").is_empty(), good, "{yaml}");
     }

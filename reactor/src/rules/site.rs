@@ -12,6 +12,7 @@ use super::template::{Template, WithTemplate};
 use super::topic::Pattern;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::catch_up::CatchUp;
+use crate::bus::fedmsg::discovery::Discovery;
 use crate::http::HttpConfig;
 use crate::journal::place::Postgres;
 use crate::trust::webhook::WebhookConfig;
@@ -52,6 +53,8 @@ pub struct BusConfig {
     pub name: Arc<str>,
     /// fedmsg endpoints to subscribe to, as ZeroMQ addresses (`tcp://host:port`).
     pub fedmsg: Vec<String>,
+    /// Where to ask for more of them.
+    pub discovery: Discovery,
     /// The broker of an AMQP bus; then there are no fedmsg endpoints.
     pub amqp: Option<AmqpBus>,
     /// What is posted to us; then there are no fedmsg endpoints and no broker.
@@ -64,6 +67,8 @@ pub struct BusConfig {
     pub publish: Option<PublishConfig>,
     /// Most messages received and not yet journaled.
     pub queue_messages_max: usize,
+    /// Whether what became of its messages is published, where a rule does not say (`confirm`).
+    pub confirm: Confirm,
     /// Whom to ask for what was missed.
     pub catch_up: Option<CatchUp>,
     /// How long it may be connected and silent before that is said; `None`: as long as it likes.
@@ -75,7 +80,10 @@ impl BusConfig {
     /// acknowledged, so reading only to refuse would throw away what somebody may want later.
     #[must_use]
     pub fn listens(&self) -> bool {
-        !self.fedmsg.is_empty() || self.amqp.is_some() && self.trust.accept_broker || self.webhook.is_some()
+        !self.fedmsg.is_empty()
+            || !self.discovery.is_empty()
+            || self.amqp.is_some() && self.trust.accept_broker
+            || self.webhook.is_some()
     }
 
     /// What of a webhook is fixed as long as the daemon runs: the path, and the largest body in bytes.
@@ -96,7 +104,7 @@ impl BusConfig {
 }
 
 /// How to publish on a fedmsg bus.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishConfig {
     /// `tcp://*:PORT` to bind a PUB socket, as fedmsg services do…
     pub bind: Option<String>,
@@ -106,6 +114,20 @@ pub struct PublishConfig {
     pub cert: Option<PathBuf>,
     /// Its private key (PEM, PKCS#1 or PKCS#8).
     pub key: Option<PathBuf>,
+    /// Put before the topics of what reactor says itself, with a dot.
+    pub prefix: Option<String>,
+}
+
+/// Whether what became of a message is published (`confirm`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Confirm {
+    /// It is not.
+    #[default]
+    No,
+    /// On the bus that the message came from.
+    There,
+    /// On the bus of this name.
+    On(String),
 }
 
 /// What is kept, and for how long.
@@ -233,6 +255,8 @@ pub struct Rule {
     pub guard: GuardLimits,
     /// Plan only, or plan and apply.
     pub mode: Mode,
+    /// Whether its outcomes are published; `None`: as the bus of the message says.
+    pub confirm: Option<Confirm>,
     /// Where it stands.
     pub place: Place,
 }

@@ -3,10 +3,12 @@
 
 mod amqp;
 mod catch_up;
+mod fedmsg;
 mod http;
 
 pub use amqp::{AMQP, BINDING, EXCHANGE, QOS, QUEUE, TLS};
 pub use catch_up::{CATCH_UP, TOKEN};
+pub use fedmsg::{DNS, FEDMSG};
 pub use http::{HISTORY, HTTP, SECRETS, WEBHOOK};
 
 /// A word and what it takes.
@@ -61,6 +63,8 @@ pub enum Shape {
     OrBlock(&'static Shape, &'static Block),
     /// A program or a built-in handler, told apart by its word `use`.
     Handler,
+    /// `true`, `false`, or the name of a bus.
+    Confirm,
 }
 
 /// The words of one map.
@@ -128,12 +132,12 @@ pub static SITE: Block = block(
 pub static BUS: Block = block(
     "a bus",
     &[
-        word("fedmsg", Shape::Texts, "the fedmsg publishers to listen to, as tcp://host:port").also(&[
-            "addresses",
-            "endpoints",
-            "listen",
-            "subscribe",
-        ]),
+        word(
+            "fedmsg",
+            Shape::OrBlock(&Shape::Texts, &FEDMSG),
+            "the fedmsg publishers to listen to, as tcp://host:port; or where to ask for them",
+        )
+        .also(&["addresses", "endpoints", "listen", "subscribe"]),
         word("amqp", Shape::Block(&AMQP), "in place of `fedmsg`: the broker of fedora-messaging (RabbitMQ)")
             .also(&["rabbitmq", "fedora_messaging"]),
         word(
@@ -147,6 +151,7 @@ pub static BUS: Block = block(
         word("trust", Shape::Block(&TRUST), "who is believed; without it every message is refused"),
         word("publish", Shape::Block(&PUBLISH), "how to publish on it, if we do"),
         word("queue", Shape::Count(1, QUEUE_MESSAGES_MAX), "most messages received and not yet journaled"),
+        word("confirm", Shape::Confirm, "publish what became of its messages: true, or the bus to publish it on"),
         word("catch_up", Shape::Block(&CATCH_UP), "whom to ask for messages that were missed").also(&[
             "datagrepper",
             "replay",
@@ -213,6 +218,8 @@ pub static PUBLISH: Block = Block {
             word("connect", Shape::Text, "the address of a relay's inbound socket"),
             word("cert", Shape::Text, "the file of the certificate to sign with (PEM)").also(&["certificate"]),
             word("key", Shape::Text, "the file of its private key (PEM)"),
+            word("prefix", Shape::Text, "put before the topics of what reactor says itself, as org.example.prod")
+                .also(&["topic_prefix"]),
         ],
     )
 };
@@ -397,6 +404,8 @@ pub static RULE: Block = Block {
             word("guard", Shape::Block(&GUARD), "what a plan may do without a person").also(&["limits", "limit"]),
             word("mode", Shape::OneOf(&["plan", "apply"]), "plan: watch it for a week; apply: make it so")
                 .also(&["dry_run", "dry-run"]),
+            word("confirm", Shape::Confirm, "publish what became of the message, on its bus (true) or on this one")
+                .also(&["ack", "acknowledge", "reply"]),
         ],
     )
 };
@@ -517,6 +526,7 @@ impl Shape {
             Self::List(_) => "a list".into(),
             Self::OrBlock(shape, block) => format!("{}, or a map of {}", shape.takes(), block.list()),
             Self::Handler => "a map that begins with `exec: PROGRAM` or `use: NAME`".into(),
+            Self::Confirm => "true, false, or the name of a bus".into(),
         }
     }
 }

@@ -50,10 +50,10 @@ fn a_message_that_no_queue_wants_is_told() {
     let site = Site::new("nobody", broker.amqp(), "");
     let (fine, said) = site.say(&[&PUBLISH[..], &["user", "{}"]].concat());
     assert!(!fine && said.contains("no queue wants") && said.contains("rabbitmqctl"), "{said}");
-    let (fine, said) = site.say(&[&PUBLISH[..], &["--wait", "0s", "user", "{}"]].concat());
+    let (fine, said) = site.say(&[&PUBLISH[..], &["--listener", "0s", "user", "{}"]].concat());
     assert!(fine, "{said}");
     let large = format!("{{\"a\": \"{}\"}}", "x".repeat(100_000));
-    let (fine, said) = site.say(&[&PUBLISH[..], &["--wait", "0s", "user", &large]].concat());
+    let (fine, said) = site.say(&[&PUBLISH[..], &["--listener", "0s", "user", &large]].concat());
     assert!(fine, "of several frames: {said}");
 }
 

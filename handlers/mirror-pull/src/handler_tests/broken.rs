@@ -171,7 +171,7 @@ async fn it_announces_what_it_begins_and_ends_and_pulls_also_if_it_can_not() {
     let published = fs::read_to_string(site.at("published")).unwrap();
     let lines: Vec<&str> = published.lines().collect();
     assert_eq!(lines.len(), 2, "{published}");
-    assert!(lines[0].contains("--wait 5s org.example.prod.mirror.pull.started - {"), "{published}");
+    assert!(lines[0].contains("--listener 5s org.example.prod.mirror.pull.started - {"), "{published}");
     assert!(lines[1].contains(r#""directories":["fedora/29"]"#) && lines[1].contains(r#""serial":9"#), "{published}");
     assert!(lines[1].contains("mirror.pull.finished"), "{published}");
     site.handler.publisher = Some(publisher(&site, 1));

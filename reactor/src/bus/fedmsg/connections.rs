@@ -68,6 +68,25 @@ impl Connections {
         Self { endpoints, ..Self::default() }
     }
 
+    /// One more address.
+    pub fn add(&mut self, endpoint: &str) {
+        self.endpoints.push(endpoint.to_owned());
+    }
+
+    /// One address less, which we have left ourselves; how many connections that were usable ended with it.
+    pub fn forget(&mut self, endpoint: &str) -> u64 {
+        let is_its = |names: &[String]| names.iter().all(|name| name == endpoint);
+        let numeric: Vec<String> =
+            self.behind.iter().filter(|(_, names)| is_its(names)).map(|(address, _)| address.clone()).collect();
+        let before = self.connected.len();
+        self.connected.retain(|address, _| address != endpoint && !numeric.contains(address));
+        self.endpoints.retain(|one| one != endpoint);
+        self.behind.retain(|_, names| !is_its(names));
+        self.silent.retain(|silent| !is_its(&silent.endpoints));
+        self.given_up.remove(endpoint);
+        (before - self.connected.len()) as u64
+    }
+
     /// How many are connected.
     #[must_use]
     pub fn connected(&self) -> usize {

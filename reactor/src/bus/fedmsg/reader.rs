@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::connections::{Change, Connections, Event};
 use super::subscriptions::{SUBSCRIPTIONS_MAX, cover};
-use super::{ORDER_SUBSCRIBE, Order, connect};
+use super::{ORDER_CONNECT, ORDER_SUBSCRIBE, Order, connect};
 use crate::bus::queue::{Offered, Queue};
 use crate::bus::{Counters, Wants, clock, wire};
 use crate::message::{Form, RawMessage};
@@ -45,6 +45,10 @@ pub(super) struct Reader {
     orders: zmq::Socket,
     monitor: zmq::Socket,
     connections: Connections,
+    /// What the socket is to be connected to.
+    endpoints: BTreeSet<String>,
+    /// What it is to be disconnected from, once nothing is left to read.
+    leaving: BTreeSet<String>,
     wants: Wants,
     prefixes: BTreeSet<String>,
     queue: Arc<Queue>,
@@ -70,6 +74,8 @@ impl Reader {
             orders,
             monitor,
             connections: Connections::new(config.fedmsg.clone()),
+            endpoints: config.fedmsg.iter().cloned().collect(),
+            leaving: BTreeSet::new(),
             wants,
             prefixes: BTreeSet::new(),
             queue,
@@ -113,12 +119,16 @@ impl Reader {
             } else {
                 // Only with nothing left to read: what a given up connection had brought would be thrown away.
                 self.reopen();
+                self.leave();
             }
         }
     }
 
     /// How long to sleep: for ever, unless a connection may have been given up.
     fn poll_ms(&self) -> i64 {
+        if !self.leaving.is_empty() {
+            return 0;
+        }
         let wake = self.connections.wake_in(Instant::now());
         wake.map_or(-1, |wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).saturating_add(1))
     }
@@ -223,6 +233,10 @@ impl Reader {
         match self.order()? {
             Order::Stop => Ok(false),
             Order::Subscribe(prefixes) => self.subscribe(&prefixes).map(|()| true),
+            Order::Connect(addresses) => {
+                self.connect_to(addresses.into_iter().collect());
+                Ok(true)
+            }
         }
     }
 
@@ -233,7 +247,38 @@ impl Reader {
                 let text = |prefix: &Vec<u8>| String::from_utf8_lossy(prefix).into_owned();
                 Ok(Order::Subscribe(prefixes.iter().map(text).collect()))
             }
+            Some((first, addresses)) if first == ORDER_CONNECT => {
+                let text = |address: &Vec<u8>| String::from_utf8_lossy(address).into_owned();
+                Ok(Order::Connect(addresses.iter().map(text).collect()))
+            }
             _ => Ok(Order::Stop),
+        }
+    }
+
+    /// Connects to what is new at once; what is not wanted any more is left when nothing is left to read.
+    fn connect_to(&mut self, wanted: BTreeSet<String>) {
+        for address in wanted.difference(&self.endpoints) {
+            if self.leaving.remove(address) {
+                continue;
+            }
+            tracing::info!(bus = %self.bus, "connecting to {address}");
+            self.connections.add(address);
+            if let Err(error) = connect(&self.socket, address) {
+                tracing::error!(bus = %self.bus, "{address} can't be connected to: {error}");
+            }
+        }
+        self.leaving.extend(self.endpoints.difference(&wanted).cloned());
+        self.endpoints = wanted;
+    }
+
+    /// Ends the connections that are not wanted any more. What they had brought is read already.
+    fn leave(&mut self) {
+        while let Some(address) = self.leaving.pop_first() {
+            tracing::info!(bus = %self.bus, "leaving {address}: it is not named any more");
+            if let Err(error) = self.socket.disconnect(&address) {
+                tracing::debug!(bus = %self.bus, "{address}: {error}");
+            }
+            Counters::add(&self.counters.left, self.connections.forget(&address));
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::Map;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;
 
+use super::copy;
 use super::fault::Fault;
 use super::history;
 use super::session::Session;
@@ -28,6 +29,7 @@ macro_rules! reaction_where {
         )
     };
 }
+pub(super) use reaction_where;
 
 /// Which of these message ids are stored.
 pub(super) async fn seen(session: &Session, ids: &[&str]) -> Result<HashSet<String>, Fault> {
@@ -58,6 +60,7 @@ async fn answer_within(session: &Session, question: &Question) -> Result<Answer,
         Question::Counts => counts(session).await.map(Answer::Counts),
         Question::Settings(prefix) => settings(session, prefix).await.map(Answer::Settings),
         Question::Refused(at_most) => refused(session, *at_most).await.map(Answer::Refused),
+        Question::Page(page) => copy::page(session, page).await.map(Answer::Page),
         Question::PendingOf(slots) => {
             let sql = reaction_where!("slot = ANY($1) AND state IN ('waiting','applying','held') ORDER BY n");
             let rows = session.rows(sql, &[&numbers_of(*slots)]).await?;
@@ -95,7 +98,7 @@ fn limit(at_most: usize) -> Option<i64> {
     if at_most == 0 { None } else { Some(i64::try_from(at_most).unwrap_or(i64::MAX)) }
 }
 
-async fn reactions(session: &Session, rows: &[Row]) -> Result<Vec<Numbered>, Fault> {
+pub(super) async fn reactions(session: &Session, rows: &[Row]) -> Result<Vec<Numbered>, Fault> {
     let mut found = rows.iter().map(reaction).collect::<Result<Vec<Numbered>, Fault>>()?;
     let numbers: Vec<i64> = found.iter().map(|numbered| numbered.0).collect();
     let rows = session
@@ -116,11 +119,11 @@ async fn reactions(session: &Session, rows: &[Row]) -> Result<Vec<Numbered>, Fau
     Ok(found)
 }
 
-fn get<T: FromSqlOwned>(row: &Row, column: &str) -> Result<T, Fault> {
+pub(super) fn get<T: FromSqlOwned>(row: &Row, column: &str) -> Result<T, Fault> {
     Ok(row.try_get(column)?)
 }
 
-fn text(row: &Row, column: &str) -> Result<String, Fault> {
+pub(super) fn text(row: &Row, column: &str) -> Result<String, Fault> {
     get(row, column).map(meant)
 }
 
@@ -214,7 +217,7 @@ pub(super) fn message(row: &Row) -> Result<Message, Fault> {
     })
 }
 
-fn line(row: &Row) -> Result<StoryLine, Fault> {
+pub(super) fn line(row: &Row) -> Result<StoryLine, Fault> {
     Ok(StoryLine {
         at: get(row, "at")?,
         last_at: get(row, "last_at")?,
@@ -264,17 +267,18 @@ async fn refused(session: &Session, at_most: usize) -> Result<Vec<RefusedRow>, F
     let rows = session
         .rows("SELECT at, bus, topic, reason, body, times FROM refused ORDER BY n DESC LIMIT $1", &[&limit(at_most)])
         .await?;
-    let row = |row: &Row| {
-        Ok(RefusedRow {
-            at: get(row, "at")?,
-            bus: text(row, "bus")?,
-            topic: text(row, "topic")?,
-            reason: text(row, "reason")?,
-            body: text(row, "body")?,
-            times: number(row, "times")?,
-        })
-    };
-    rows.iter().map(row).collect()
+    rows.iter().map(refused_row).collect()
+}
+
+pub(super) fn refused_row(row: &Row) -> Result<RefusedRow, Fault> {
+    Ok(RefusedRow {
+        at: get(row, "at")?,
+        bus: text(row, "bus")?,
+        topic: text(row, "topic")?,
+        reason: text(row, "reason")?,
+        body: text(row, "body")?,
+        times: number(row, "times")?,
+    })
 }
 
 /// As the columns `slot` and `slot.n` have them.

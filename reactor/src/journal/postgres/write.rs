@@ -81,6 +81,7 @@ pub(super) fn steps(batch: &[Entry], node: &str, channel: &str) -> Result<Vec<St
                 refused_some = true;
             }
             Entry::Setting { name, value } => steps.set(name, value.as_deref()),
+            Entry::Copied(row) => steps.put(row)?,
             Entry::Post(..) => {}
             Entry::Hand(slot, what) => steps.hand(*slot, what)?,
             Entry::Taken(rows) => {
@@ -152,14 +153,14 @@ fn posts_of(batch: &[Entry]) -> Vec<(&Message, &[What])> {
     posts
 }
 
-struct Steps(Vec<Step>);
+pub(super) struct Steps(Vec<Step>);
 
 impl Steps {
-    fn add(&mut self, sql: &'static str, params: Vec<Param>, must: Must) {
+    pub(super) fn add(&mut self, sql: &'static str, params: Vec<Param>, must: Must) {
         self.0.push(Step { sql, params, must });
     }
 
-    fn message(&mut self, message: &Message) -> Result<(), Fault> {
+    pub(super) fn message(&mut self, message: &Message) -> Result<(), Fault> {
         let headers = if message.headers.is_empty() { None } else { Some(json(&message.headers)?) };
         self.add(
             "INSERT INTO message (id, topic, sent, bus, signer, headers, body)
@@ -231,7 +232,7 @@ impl Steps {
         Ok(())
     }
 
-    fn envelope(&mut self, message: &str, fields: &str) {
+    pub(super) fn envelope(&mut self, message: &str, fields: &str) {
         self.add(
             "UPDATE message SET envelope = $2::text::json WHERE id = $1 AND envelope IS NULL",
             vec![Box::new(plain(message)), Box::new(fields.to_owned())],
@@ -239,7 +240,7 @@ impl Steps {
         );
     }
 
-    fn reaction(&mut self, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {
+    pub(super) fn reaction(&mut self, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {
         let mut params = state_of(row)?;
         params.push(Box::new(plain(&row.id)));
         params.push(Box::new(time(row.created)));
@@ -299,7 +300,7 @@ impl Steps {
         row.done.iter().try_for_each(|change| self.done(&row.id, change, row.updated))
     }
 
-    fn done(&mut self, reaction: &str, change: &Change, at: Timestamp) -> Result<(), Fault> {
+    pub(super) fn done(&mut self, reaction: &str, change: &Change, at: Timestamp) -> Result<(), Fault> {
         self.add(
             "INSERT INTO change_done (reaction, position, at, change)
              SELECT n, (SELECT coalesce(max(position), 0) + 1 FROM change_done WHERE reaction = n), $2::timestamptz,
@@ -344,17 +345,12 @@ impl Steps {
     /// Folded into the one with the same bus, topic and reason, which thereby becomes the newest.
     fn refuse(&mut self, at: Timestamp, bus: &str, topic: &str, reason: &str, body: &str) {
         let (topic, reason) = (cut(topic, TOPIC_BYTES_MAX), cut(reason, TEXT_BYTES_MAX));
-        let mut fold = Sha256::new();
-        for text in [bus, &*topic, &*reason] {
-            fold.update((text.len() as u64).to_be_bytes());
-            fold.update(text);
-        }
         self.add(
             "INSERT INTO refused (fold, at, bus, topic, reason, body, times) VALUES ($1, $2, $3, $4, $5, $6, 1)
              ON CONFLICT (fold) DO UPDATE
              SET n = excluded.n, at = excluded.at, body = excluded.body, times = refused.times + 1",
             vec![
-                Box::new(fold.finalize().to_vec()),
+                Box::new(fold(bus, &topic, &reason)),
                 Box::new(time(at)),
                 Box::new(plain(bus)),
                 Box::new(plain(&topic)),
@@ -377,6 +373,16 @@ impl Steps {
             }
         }
     }
+}
+
+/// By what refused messages are folded into one: too long to be a key as it is.
+pub(super) fn fold(bus: &str, topic: &str, reason: &str) -> Vec<u8> {
+    let mut fold = Sha256::new();
+    for text in [bus, topic, reason] {
+        fold.update((text.len() as u64).to_be_bytes());
+        fold.update(text);
+    }
+    fold.finalize().to_vec()
 }
 
 /// What changes in a reaction, as the first fifteen parameters.

@@ -65,6 +65,22 @@ pub(super) fn make_file(directory: &Path) -> Result<PathBuf, Fault> {
     Ok(path)
 }
 
+/// Gives the journal's file a name that no other has: this one, or with a number behind it. Its write-ahead log must be in it by
+/// then, as it is when the last one who had it open has closed it.
+pub(super) fn put_away(directory: &Path, name: &str) -> std::io::Result<String> {
+    let path = directory.join(FILE);
+    if std::fs::metadata(wal(&path)).is_ok_and(|data| data.len() > 0) {
+        let why = format!("somebody reads {} now (fuser -v {0})", path.display());
+        return Err(std::io::Error::other(why));
+    }
+    let numbered = (2_u32..).map(|n| format!("{name}{n}"));
+    let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !directory.join(name).exists());
+    let free = free.unwrap_or_else(|| name.to_owned());
+    std::fs::rename(&path, directory.join(&free))?;
+    File::open(directory)?.sync_all()?;
+    Ok(free)
+}
+
 /// The write-ahead log of the journal at `path`.
 fn wal(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

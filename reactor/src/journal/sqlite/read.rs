@@ -6,6 +6,7 @@ use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::Map;
 
+use super::copy;
 use super::fault::Fault;
 use super::history;
 use super::schema::pending;
@@ -13,7 +14,8 @@ use crate::journal::text::{end_of_prefix, read_json, read_time, state};
 use crate::journal::{Answer, Counts, Filter, Question, ReactionRow, RefusedRow, State, Story, StoryLine};
 use crate::message::{Message, Topic};
 
-const REACTION: &str = "SELECT n, id, rule, handler, key, state, attempts, created, updated, not_before, at_most,
+pub(super) const REACTION: &str =
+    "SELECT n, id, rule, handler, key, state, attempts, created, updated, not_before, at_most,
     params, reason, hint, repeated, plan, approved, decided_by, messages, part, parent
     FROM reaction";
 
@@ -42,6 +44,7 @@ pub(super) fn answer(connection: &Connection, question: &Question, bytes: u64) -
         Question::Counts => counts(&tx, bytes).map(Answer::Counts),
         Question::Settings(prefix) => settings(&tx, prefix).map(Answer::Settings),
         Question::Refused(at_most) => refused(&tx, *at_most).map(Answer::Refused),
+        Question::Page(page) => copy::page(&tx, page).map(Answer::Page),
         // Nobody shares this journal.
         Question::PendingOf(_) => Ok(Answer::Stories(Vec::new())),
         Question::Inbox(..) => Ok(Answer::Inbox(Vec::new())),
@@ -51,7 +54,7 @@ pub(super) fn answer(connection: &Connection, question: &Question, bytes: u64) -
 }
 
 /// A reaction with its number in the file.
-type Numbered = (i64, ReactionRow);
+pub(super) type Numbered = (i64, ReactionRow);
 
 fn pending_reactions(tx: &Connection) -> Result<Vec<Numbered>, Fault> {
     reactions(tx, &format!("{REACTION} WHERE state IN ({}) ORDER BY n", pending!()), Vec::new())
@@ -81,7 +84,7 @@ fn limit(at_most: usize) -> i64 {
     if at_most == 0 { -1 } else { i64::try_from(at_most).unwrap_or(i64::MAX) }
 }
 
-fn reactions(tx: &Connection, sql: &str, values: Vec<SqlValue>) -> Result<Vec<Numbered>, Fault> {
+pub(super) fn reactions(tx: &Connection, sql: &str, values: Vec<SqlValue>) -> Result<Vec<Numbered>, Fault> {
     let mut statement = tx.prepare_cached(sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut found = Vec::new();
@@ -167,7 +170,7 @@ pub(super) fn message(row: &Row<'_>) -> Result<Message, Fault> {
     })
 }
 
-fn lines(tx: &Connection, reaction: i64) -> Result<Vec<StoryLine>, Fault> {
+pub(super) fn lines(tx: &Connection, reaction: i64) -> Result<Vec<StoryLine>, Fault> {
     let mut statement =
         tx.prepare_cached("SELECT at, last_at, what, detail, times FROM story WHERE reaction = ?1 ORDER BY position")?;
     let mut rows = statement.query([reaction])?;

@@ -4,6 +4,7 @@ use handler_api::Change;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
+use super::copy;
 use super::fault::Fault;
 use crate::journal::text::{cut, json, time};
 use crate::journal::{
@@ -29,6 +30,7 @@ pub(super) fn batch(tx: &Transaction<'_>, batch: &[Entry]) -> Result<u64, Fault>
                 refused_some = true;
             }
             Entry::Setting { name, value } => set(tx, name, value.as_deref())?,
+            Entry::Copied(row) => new_messages += copy::put(tx, row)?,
             Entry::Post(..) | Entry::Hand(..) | Entry::Taken(_) | Entry::Free(_) => {
                 return Err(Fault::Contradiction("nobody shares this journal".to_owned()));
             }
@@ -41,7 +43,7 @@ pub(super) fn batch(tx: &Transaction<'_>, batch: &[Entry]) -> Result<u64, Fault>
 }
 
 /// Whether it was new.
-fn add_message(tx: &Transaction<'_>, message: &Message) -> Result<bool, Fault> {
+pub(super) fn add_message(tx: &Transaction<'_>, message: &Message) -> Result<bool, Fault> {
     let headers = if message.headers.is_empty() { None } else { Some(json(&message.headers)?) };
     let added = tx
         .prepare_cached(
@@ -60,21 +62,21 @@ fn add_message(tx: &Transaction<'_>, message: &Message) -> Result<bool, Fault> {
     Ok(added > 0)
 }
 
-fn add_envelope(tx: &Transaction<'_>, message: &str, fields: &str) -> Result<(), Fault> {
+pub(super) fn add_envelope(tx: &Transaction<'_>, message: &str, fields: &str) -> Result<(), Fault> {
     tx.prepare_cached("UPDATE message SET envelope = ?2 WHERE id = ?1 AND envelope IS NULL")?
         .execute([message, fields])?;
     Ok(())
 }
 
 /// The reaction's number in the file.
-fn number(tx: &Transaction<'_>, reaction: &str) -> Result<i64, Fault> {
+pub(super) fn number(tx: &Transaction<'_>, reaction: &str) -> Result<i64, Fault> {
     tx.prepare_cached("SELECT n FROM reaction WHERE id = ?1")?
         .query_row([reaction], |row| row.get(0))
         .optional()?
         .ok_or_else(|| Fault::Contradiction(format!("reaction {reaction} is not in the journal")))
 }
 
-fn add_reaction(tx: &Transaction<'_>, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {
+pub(super) fn add_reaction(tx: &Transaction<'_>, row: &ReactionRow, messages: &[String]) -> Result<(), Fault> {
     tx.prepare_cached(
         "INSERT INTO reaction (id, created, messages, rule, handler, key, state, attempts, updated, not_before, at_most,
              repeated, reason, hint, decided_by, params, plan, approved, part, parent)
@@ -176,7 +178,7 @@ fn short(text: Option<&str>) -> Option<std::borrow::Cow<'_, str>> {
     text.map(|text| cut(text, TEXT_BYTES_MAX))
 }
 
-fn add_done(tx: &Transaction<'_>, reaction: i64, change: &Change, at: Timestamp) -> Result<(), Fault> {
+pub(super) fn add_done(tx: &Transaction<'_>, reaction: i64, change: &Change, at: Timestamp) -> Result<(), Fault> {
     tx.prepare_cached(
         "INSERT INTO change_done (reaction, position, at, change)
          VALUES (?1, (SELECT coalesce(max(position), 0) + 1 FROM change_done WHERE reaction = ?1), ?2, ?3)",
