@@ -34,6 +34,7 @@ pub mod schema;
 pub mod scope;
 mod settings_place;
 pub mod site;
+mod source;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod testkit;
