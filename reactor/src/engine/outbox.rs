@@ -185,9 +185,11 @@ impl Task {
             let is_stuck = !is_empty && sent == self.shared.sent.load(Ordering::Relaxed);
             retry_ms = if is_stuck { (retry_ms * 2).min(RETRY_MS.1) } else { RETRY_MS.0 };
             let wait = if is_empty { Duration::from_secs(LOOK_SECONDS) } else { Duration::from_millis(retry_ms) };
+            // Where nobody is told anything there is nothing to look for, until the site says otherwise.
+            let is_idle = is_empty && self.shared.buses.load().is_empty();
             tokio::select! {
                 () = self.shared.wake.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait), if !is_idle => {}
             }
         }
     }
