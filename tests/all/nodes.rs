@@ -108,7 +108,9 @@ impl Node {
 
     /// What its status says of the node `name`.
     fn sees(&self, name: &str) -> Value {
-        let nodes = reactor_json(&self.dir, &["status"]).remove(0)["nodes"].take();
+        // It may not answer yet.
+        let status = reactor_output(&self.dir, &["status", "--format", "json"]).stdout;
+        let nodes = serde_json::from_slice::<Value>(&status).unwrap_or_default()["nodes"].take();
         let found = nodes.as_array().and_then(|all| all.iter().find(|node| node["name"] == name).cloned());
         found.unwrap_or_default()
     }
