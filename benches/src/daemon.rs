@@ -109,10 +109,17 @@ impl Daemon {
     /// # Errors
     /// When there is no journal.
     pub fn journal(&self) -> Result<Value> {
+        Ok(self.whole_status()?["journal"].take())
+    }
+
+    /// What `reactor status --format json` says; also when the daemon has ended.
+    ///
+    /// # Errors
+    /// When there is no journal.
+    pub fn whole_status(&self) -> Result<Value> {
         let mut command = Command::new(&self.reactor);
         command.args(["status", "--format", "json", "--state", "state"]).current_dir(self.dir.path());
-        let mut status: Value = serde_json::from_slice(&command.output()?.stdout)?;
-        Ok(status["journal"].take())
+        Ok(serde_json::from_slice(&command.output()?.stdout)?)
     }
 
     /// Waits until a daemon that reads lines has done all they lead to, and ended.

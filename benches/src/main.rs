@@ -21,6 +21,7 @@ mod latency;
 mod load;
 mod matching;
 mod mirror_db;
+mod nodes;
 mod peers;
 mod process;
 mod publisher;
@@ -54,12 +55,13 @@ impl Env {
 
 type Bench = fn(&Env) -> Result<Vec<Row>>;
 
-const BENCHES: [(&str, Bench, &str); 12] = [
+const BENCHES: [(&str, Bench, &str); 13] = [
     ("matching", matching::run, "topic patterns and rules, in-process"),
     ("verify", verify::run, "signatures, in-process, one thread"),
     ("zmq", zmq_rate::run, "messages over ZeroMQ into the daemon, and its memory under load"),
     ("amqp", amqp::run, "messages from a queue of RabbitMQ, beside fedora-messaging consume"),
     ("journal", journal::run, "reactions made durable, and reactions run"),
+    ("nodes", nodes::run, "reactions run with 1, 2 and 3 nodes on PostgreSQL, and what a node costs at idle"),
     ("latency", latency::run, "from publish to the handler's first line"),
     ("ssh-keys", ssh_keys::run, "keys to many hosts, and of many users, beside Ansible and bare ssh"),
     ("gitolite", gitolite::ours::run, "access given or taken at 20,000 repositories, from the message on"),
