@@ -3,6 +3,8 @@
 CARGO ?= cargo
 QUICK := --profile quick
 REACTOR := target/quick/reactor
+# Most tests wait for a server half of their time: twice as many at once as there are cores.
+TESTS_AT_ONCE ?= $$((2 * $$(nproc)))
 
 .PHONY: help build demo test check bench soak release deps fmt schema
 
@@ -19,7 +21,7 @@ deps: ## install what the tests need (idempotent)
 	scripts/install-test-deps
 
 test: deps build ## install what the tests need, then run all of them
-	$(CARGO) test $(QUICK) --workspace
+	RUST_TEST_THREADS=$(TESTS_AT_ONCE) $(CARGO) test $(QUICK) --workspace
 
 check: ## what CI runs before the tests: format, lints, licences, the example site
 	$(CARGO) fmt --all --check

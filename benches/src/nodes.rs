@@ -36,7 +36,7 @@ const WAIT: &str = "0.2";
 pub fn run(env: &Env) -> Result<Vec<Row>> {
     let dir = tempfile::tempdir()?;
     // As durable as a real one.
-    let server = Postgres::start(dir.path(), "fsync = on");
+    let server = Postgres::start(dir.path(), "fsync=on");
     let waits = dir.path().join("waits");
     std::fs::write(&waits, format!("#!/bin/sh\nsleep {WAIT}\nexec {} \"$1\"\n", env.programs.stamp.display()))?;
     std::fs::set_permissions(&waits, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
