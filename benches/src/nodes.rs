@@ -127,10 +127,11 @@ fn until(what: &str, daemons: &[Daemon], wanted: impl Fn(&Value) -> bool) -> Res
 
 /// Processor time of a node that has nothing to do, beside that of a daemon with SQLite.
 fn idle(env: &Env, port: u16) -> Result<Vec<Row>> {
-    let bus = Publisher::bind()?;
+    // One each: a publisher is told of a prefix only by the first who subscribes to it.
+    let buses = (Publisher::bind()?, Publisher::bind()?);
     let stamp = env.programs.stamp.display().to_string();
-    let shared = start(env, &bus, &stamp, 2, Some((port, "idle")))?;
-    let alone = start(env, &bus, &stamp, 1, None)?;
+    let shared = start(env, &buses.0, &stamp, 2, Some((port, "idle")))?;
+    let alone = start(env, &buses.1, &stamp, 1, None)?;
     let seconds = if env.short { 1 } else { 30 };
     let cpu = |daemon: &Daemon| -> Result<f64> {
         let warden = children(daemon.pid())?.into_iter().map(process::cpu_seconds).sum::<Result<f64>>()?;
