@@ -215,15 +215,19 @@ fn the_canonical_form_is_what_was_signed() {
     }
 }
 
-#[test]
-fn production_messages_are_valid_in_2023_and_have_expired_since() {
-    let Some(folder) = shared("vectors/fedmsg-2017") else { return };
-    let config = TrustConfig {
+/// Believes the CA of then.
+fn of_2017(folder: &Path) -> Verifier {
+    Verifier::open(TrustConfig {
         x509: Some(X509Config { ca: folder.join("fedora_ca.crt"), crl: None }),
         accept_unlisted: true,
         ..TrustConfig::default()
-    };
-    let verifier = Verifier::open(config);
+    })
+}
+
+#[test]
+fn production_messages_are_valid_in_2023_and_have_expired_since() {
+    let Some(folder) = shared("vectors/fedmsg-2017") else { return };
+    let verifier = of_2017(&folder);
     for vector in vectors(&json(&folder.join("index.json"))) {
         let file =
             |what: &str| std::fs::read(folder.join(format!("{:02}.{what}", vector["n"].as_u64().unwrap()))).unwrap();
@@ -240,12 +244,7 @@ fn production_messages_are_valid_in_2023_and_have_expired_since() {
 #[test]
 fn what_a_real_datagrepper_answered_is_what_was_signed() {
     let Some(folder) = shared("vectors/fedmsg-2017") else { return };
-    let config = TrustConfig {
-        x509: Some(X509Config { ca: folder.join("fedora_ca.crt"), crl: None }),
-        accept_unlisted: true,
-        ..TrustConfig::default()
-    };
-    let verifier = Verifier::open(config);
+    let verifier = of_2017(&folder);
     let answer = std::fs::read(folder.join("datagrepper-response.json")).unwrap();
     let Json::Object(fields) = parse(&answer).unwrap() else { panic!("an object") };
     let items = fields.into_iter().find(|(name, _)| name.as_ref() == b"raw_messages").map(|(_, items)| items);
