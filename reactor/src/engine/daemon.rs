@@ -403,7 +403,7 @@ impl Parts {
         self.buses.iter().filter_map(OpenBus::hook).collect()
     }
 
-    /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
+    /// What of the buses follows the file at once does; of the rest the log says that it needs a restart.
     fn reload_buses(&self, site: &Site, rules: &Rules) {
         if self.http != site.http && self.from.is_none() {
             tracing::warn!("`http` has changed; that takes a restart: systemctl restart reactor");
