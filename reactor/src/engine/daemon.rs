@@ -383,7 +383,7 @@ impl Engine {
         if self.ends_with_sources {
             self.core.without_time();
         } else {
-            self.core.confirms = Confirms::of(&site);
+            self.core.confirms = Confirms::of(&site, self.journal.seat.as_ref().map(|seat| seat.node.as_str()));
             self.outbox.reload(&site);
         }
         self.daemon.rules.store(rules.clone());
