@@ -22,7 +22,7 @@ use super::clock;
 use super::core::{Confirmation, Confirms, Core};
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
-use crate::bus::amqp::publish::AmqpPublisher;
+use crate::bus::amqp::publish::{AmqpPublisher, Sent};
 use crate::bus::publish::Publisher;
 use crate::journal::handle::JournalHandle;
 use crate::journal::{Answer, Entry, JournalError, OUTBOX, Question};
@@ -260,9 +260,13 @@ impl Task {
         let mut publisher = AmqpPublisher::open(&amqp).await.map_err(broken)?;
         for (setting, one) in waiting {
             let body = one.body.to_string();
-            publisher.publish(&one.topic, &one.id, one.at, body.as_bytes()).await.map_err(broken)?;
+            let sent = publisher.publish(&one.topic, &one.id, one.at, body.as_bytes()).await.map_err(broken)?;
             let topic = publisher.whole_topic(&one.topic);
-            self.sent(setting, one, &format!("published on bus {name} as {topic} {}; the broker has it", one.id));
+            let whom = match sent {
+                Sent::Queued => "the broker has it",
+                Sent::Unwanted => "no queue wanted it",
+            };
+            self.sent(setting, one, &format!("published on bus {name} as {topic} {}; {whom}", one.id));
         }
         publisher.close().await;
         Ok(())

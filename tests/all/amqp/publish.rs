@@ -116,3 +116,15 @@ fn a_real_consumer_knows_the_schema_that_reactor_names() {
     let consumed: Value = serde_json::from_str(&consumer.line()).expect("JSON");
     assert_eq!((&consumed["class"], &consumed["body"]["user"]), (&json!("GroupChangeV1"), &json!("ralph")));
 }
+
+#[test]
+fn who_waits_for_an_answer_has_a_queue_also_where_the_daemons_must_be_there() {
+    let broker = RabbitMq::shared();
+    let mut site = Site::new("passive", broker.amqp(), "confirm: true");
+    site.start();
+    let rules = std::fs::read_to_string(site.dir().join("rules.yaml")).expect("the site");
+    let exchange = "exchanges: { amq.topic: { type: topic, durable: true, auto_delete: false } }";
+    site.file("rules.yaml", &rules.replace("amqp: {", &format!("amqp: {{ passive_declares: true, {exchange},")));
+    let (fine, said) = site.say(&[&PUBLISH[..], &["--wait=170s", "user", "{\"user\": \"ralph\"}"]].concat());
+    assert!(fine && said.contains("done: access taken [ralph]"), "{said}");
+}

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::running::{applied, plain};
 
 /// Longest wait for anything; nothing takes nearly as long on an idle machine.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(180);
 
 /// Its topics begin with `org.test.NAME`, and its queue is called `NAME`.
 pub struct Site {
@@ -27,7 +27,11 @@ impl Site {
     /// A site that reads a durable queue over TCP in the clear at this port, with a password. `more` are words of the bus, as in
     /// `silence: 1s`. No daemon runs yet.
     pub fn new(name: &str, port: u16, more: &str) -> Self {
-        let url = format!("amqp://{REACTOR}@127.0.0.1:{port}/%2Fpubsub?heartbeat=2");
+        Self::of_url(name, &format!("amqp://{REACTOR}@127.0.0.1:{port}/%2Fpubsub"), more)
+    }
+
+    /// [`Self::new`], with another URL.
+    pub fn of_url(name: &str, url: &str, more: &str) -> Self {
         Self::at(name, &format!("amqp_url: '{url}', password: {{ file: password }}, {}", queue(name)), more)
     }
 

@@ -15,7 +15,7 @@ use reactor_tests::{Scratch, wait_until};
 use serde_json::{Value, json};
 
 /// Longest wait for anything; nothing takes nearly as long on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(180);
 const QUEUE: &str = "source";
 const PREFIX: &str = "org.test.source";
 

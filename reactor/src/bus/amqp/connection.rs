@@ -67,7 +67,7 @@ impl Broken {
 
     /// The broker closed the connection or the channel.
     pub(super) fn closed(code: u16, text: &str) -> Self {
-        let why = format!("the broker says {code} {}", text.escape_debug());
+        let why = format!("the broker says {code} {}", shown(text));
         Self {
             why,
             hint: match code {
@@ -147,7 +147,7 @@ impl Connection {
         };
         if !mechanisms.split(' ').any(|one| one == mechanism) {
             return Err(Broken::new(
-                format!("the broker lets nobody in by {mechanism}, only by {}", mechanisms.escape_debug()),
+                format!("the broker lets nobody in by {mechanism}, only by {}", shown(&mechanisms)),
                 "with certfile and keyfile it is EXTERNAL (rabbitmq-plugins enable rabbitmq_auth_mechanism_ssl), else PLAIN",
             ));
         }
@@ -209,7 +209,7 @@ impl Connection {
                 Said::Other => {}
                 Said::Unblocked => self.blocked = None,
                 Said::Blocked { reason } => {
-                    tracing::warn!("the broker takes no messages now: {}; waiting for it", reason.escape_debug());
+                    tracing::warn!("the broker takes no messages now: {}; waiting for it", shown(&reason));
                     self.blocked = Some(reason);
                 }
                 said => return Ok(said),
@@ -337,6 +337,11 @@ fn reading_failed(error: &std::io::Error) -> Broken {
     }
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     if is_tls { tls::refused(error) } else { format!("reading failed: {error}").into() }
+}
+
+/// What a broker said, safe to print, in one line.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 
 fn unexpected() -> Broken {

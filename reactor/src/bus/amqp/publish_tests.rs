@@ -72,10 +72,14 @@ async fn a_message_is_taken_unwanted_or_not_taken_as_the_broker_says() {
 #[tokio::test]
 async fn what_a_broker_should_not_say_is_told_and_ends_it() {
     let closed = |broker: &mut Broker| {
-        broker.say(1, Writer::method(20, 40).u16(404).short("NOT_FOUND - no exchange 'x'").u16(60).u16(40));
+        broker.say(1, Writer::method(20, 40).u16(404).short("NOT_FOUND - no exchange 'x'\u{1b}[2J").u16(60).u16(40));
         assert_eq!(broker.frame().payload, [0, 20, 0, 41], "it is answered");
     };
-    assert!(publish("PLAIN", closed).await.is_err_and(|broken| broken.why.contains("404 NOT_FOUND")));
+    assert!(
+        publish("PLAIN", closed)
+            .await
+            .is_err_and(|broken| broken.why.ends_with("404 NOT_FOUND - no exchange 'x'\\u{1b}[2J"))
+    );
     let elsewhere = |broker: &mut Broker| broker.say(7, confirmed());
     assert!(publish("PLAIN", elsewhere).await.is_err_and(|broken| broken.why.contains("never opened")));
     let large = |broker: &mut Broker| broker.stream.write_all(b"\x01\0\x01\xff\xff\xff\xff").expect("written");
