@@ -28,7 +28,7 @@ fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
     let (_, status) = site.run(&["status"]);
     assert!(status.contains("may be missing (reactor was not there): http") && status.contains("HTTP 404"), "{status}");
     let told = site.status()["catch_up"].take();
-    assert_eq!((&told["gaps_lacking"], &told["lacking"]["recovered"]), (&json!(1), &json!(false)));
+    assert_eq!((&told["gaps_lacking"], &told["open"][0]["recovered"]), (&json!(1), &json!(false)));
 
     site.server.fail([Fault::Status(404)]);
     let (fine, text) = site.run(&["doctor"]);
@@ -37,7 +37,7 @@ fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
     assert!(fine && text.contains("hands over what was missed"), "{text}");
 
     // The command, first without --yes: it shows and does nothing.
-    let command = told["lacking"]["command"].as_str().expect("a command").to_owned();
+    let command = told["open"][0]["command"].as_str().expect("a command").to_owned();
     assert!(status.contains(&command), "{status}");
     let args: Vec<&str> = command.split(' ').skip(1).collect();
     let dry = [&args[..], &["rules.yaml"]].concat();
@@ -51,7 +51,7 @@ fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
     let (fine, text) = site.run(&doing);
     assert!(fine && text.contains("1 messages came, 1 of them are new"), "{text}");
     site.until_lines("lines", &["met", "lost-1"]);
-    assert!(site.status()["catch_up"]["lacking"].is_null(), "it is closed");
+    assert_eq!(site.status()["catch_up"]["open"], json!([]), "it is closed");
     let (fine, text) = site.run(&doing);
     assert!(fine && text.contains("1 messages came, 0 of them are new"), "{text}");
 }
@@ -64,7 +64,7 @@ fn what_nobody_signed_is_believed_only_where_the_site_says_so() {
     let _daemon = site.start();
     site.until_lines("lines", &["met", "lost-1"]);
     site.until_lines("gaps", &["b"]);
-    let lacking = site.status()["catch_up"]["lacking"].take();
+    let lacking = site.status()["catch_up"]["open"][0].take();
     let (why, hint) = (lacking["lacking"].as_str().unwrap_or(""), lacking["hint"].as_str().unwrap_or(""));
     assert!(why.contains("1 messages were refused") && hint.contains("believe: all"), "{lacking}");
     let by_hand = ["replay", "--bus", "b", "--from", "1h ago", "--yes"];
