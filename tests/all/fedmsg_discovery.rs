@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use crate::fedmsg_sockets::next;
 use crate::running::handler;
 
-/// Longest wait for anything; nothing takes nearly as long on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+const LONG: Duration = reactor_tests::PATIENCE;
 
 fn source(discovery: Discovery) -> FedmsgSource {
     let config = BusConfig {

@@ -193,6 +193,48 @@ fn whoever_was_replaced_while_away_writes_nothing_more() {
 }
 
 #[test]
+fn a_server_that_lost_what_it_had_committed_is_found_out() {
+    let scratch = Scratch::new("journal-behind");
+    let server = Postgres::start(scratch.path(), "");
+    let mut journal = PostgresJournal::open(&scratch.path().join("state"), &schema(&server, "a")).unwrap();
+    journal.write(&waiting(1)).unwrap();
+    journal.write(&waiting(2)).unwrap();
+    // As a standby that was behind when it took over.
+    server.sql(
+        "postgres",
+        "UPDATE a.node SET batch = 1; DELETE FROM a.reaction WHERE id = 'R2';
+         SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'reactor journal'",
+    );
+    let error = journal.write(&waiting(3)).unwrap_err();
+    assert!(error.is_lasting && error.why.contains("lost what it had committed"), "{error}");
+    drop(journal);
+    let mut again = PostgresJournal::open(&scratch.path().join("state"), &schema(&server, "a")).unwrap();
+    again.write(&waiting(3)).unwrap();
+    assert_eq!(ids(&again, all()), ["R3", "R1"]);
+}
+
+#[test]
+fn a_server_with_no_connection_left_says_what_to_raise() {
+    let scratch = Scratch::new("journal-full");
+    let server =
+        Postgres::start(scratch.path(), "max_connections=4\nsuperuser_reserved_connections=0\nmax_wal_senders=0");
+    let place = schema(&server, "a");
+    let mut journal = PostgresJournal::open(scratch.path(), &place).unwrap();
+    let mut readers = Vec::new();
+    let error = loop {
+        match PostgresJournal::open_read_only(&place) {
+            Ok(reader) => readers.push(reader),
+            Err(error) => break error,
+        }
+        assert!(readers.len() < 10, "more than there can be");
+    };
+    assert!(!error.is_lasting && error.hint.contains("max_connections"), "{error}");
+    journal.write(&waiting(1)).unwrap();
+    drop(readers);
+    assert_eq!(counts(&journal).messages, 1);
+}
+
+#[test]
 fn an_old_session_that_the_server_still_holds_is_ended() {
     let scratch = Scratch::new("journal-ghost");
     let server = Postgres::start(scratch.path(), "");

@@ -332,6 +332,10 @@ fn what_a_person_types_at_one_node_counts_at_all_of_them() {
     let holds =
         |node: &Node| reactor_json(&node.dir, &["status"])[0]["held"].as_array().is_some_and(|held| !held.is_empty());
     let other = nodes.iter().find(|node| !holds(node)).expect("only one has it");
+    let holder = nodes.iter().find(|node| holds(node)).expect("one has it");
+    assert_eq!(other.rows()[0]["node"], *holder.name);
+    let said = other.type_in(&["list"]);
+    assert!(said.contains(&format!("on {}", holder.name)), "{said}");
     let text = other.type_in(&["approve", &id]);
     assert!(text.contains("another node"), "{text}");
     nodes[0].until("done", 1);
@@ -348,6 +352,15 @@ fn what_a_person_types_at_one_node_counts_at_all_of_them() {
     nodes[1].type_in(&["resume", "access taken"]);
     nodes[0].until("held", 3);
     assert!(nodes.iter().all(|node| paused(node) == 0));
+    // What was said while the way to the server was cut counts, too.
+    cluster.server.sql(
+        "postgres",
+        "INSERT INTO reactor.setting VALUES ('paused/access taken', '2026-11-21T00:00:00Z');
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reactor journal'",
+    );
+    wait_until("both know that it is paused", SOON, || nodes.iter().all(|node| paused(node) == 1));
+    nodes[0].type_in(&["resume", "access taken"]);
+    wait_until("both go on", SOON, || nodes.iter().all(|node| paused(node) == 0));
 
     // A clean stop gives everything back.
     let daemon = nodes[1].daemon.take().expect("a daemon");
@@ -386,4 +399,50 @@ fn while_the_server_is_away_handlers_are_ended_and_then_it_goes_on_by_itself() {
     assert!(!node.daemon().has_ended() && node.log().contains("in reach again"), "{}", node.log());
     let id = node.rows()[0]["id"].as_str().expect("an id").to_owned();
     assert!(node.type_in(&["show", &id]).contains("out of reach"), "{}", node.log());
+}
+
+#[test]
+fn a_rule_that_reaches_one_node_after_the_other_makes_no_dead_letters() {
+    let mut cluster = Cluster::new("nodes-rules");
+    let dir = cluster.scratch.path().to_owned();
+    write_program(&dir.join("h"), &plain(&dir));
+    let new = access_rules(&dir.join("h"), "mode: apply");
+    let old = new.replace("name: access taken", "name: something else").replace("org.example.user", "org.example.else");
+    let nodes = [cluster.node("a", &new), cluster.node("b", &old)];
+    nodes.iter().for_each(|node| node.until_it_serves(32));
+    let mut users: Vec<String> = (10..40).map(|n| format!("user{n}")).collect();
+    for user in &users {
+        cluster.say("org.example.user", &json!({"user": user}));
+    }
+    // The first knows the rule and is through with what is its own; the other has the rest in its inbox.
+    let waits = || nodes[1].sees("b")["inbox"].as_u64().unwrap_or(0);
+    wait_until("all have come", SOON, || {
+        waits() + nodes[0].rows().iter().filter(|row| row["state"] == "done").count() as u64 == users.len() as u64
+    });
+    assert!(waits() > 0, "the test needs a user of the other's");
+    let site = nodes[1].dir.join("rules.yaml");
+    let text = std::fs::read_to_string(&site).expect("the site");
+    let (before, _) = text.split_once("handlers:").expect("its handlers");
+    std::fs::write(&site, format!("{before}{new}")).expect("the new rules");
+    nodes[0].until("done", users.len());
+    let mut done = applied(&dir);
+    done.sort_unstable();
+    users.sort_unstable();
+    assert_eq!(done, users, "each once");
+}
+
+#[test]
+fn a_node_whose_slots_are_anothers_without_its_doing_ends_instead_of_serving_them_too() {
+    let cluster = Cluster::new("nodes-torn");
+    let mut node = cluster.node("a", &append_rules(&cluster.scratch.path().join("effects")));
+    node.until_it_serves(64);
+    // As after a standby that was behind has taken over.
+    cluster.server.sql(
+        "postgres",
+        "INSERT INTO reactor.node SELECT 'ghost', 1, 0, shown, home, version, since FROM reactor.node;
+         UPDATE reactor.slot SET node = 'ghost' WHERE n = 7",
+    );
+    let daemon = node.daemon.take().expect("a daemon");
+    let status = daemon.wait(SOON).expect("it ends");
+    assert!(!status.success() && node.log().contains("nobody here has given them back"), "{}", node.log());
 }

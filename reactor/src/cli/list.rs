@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::print::{ago, change, clean, colour, cut, summary, time, value};
 use super::{Common, Format, NO, now, out};
+use crate::journal::nodes::{NodeRow, slot_of};
 use crate::journal::place::open_read_only;
-use crate::journal::{Answer, Filter, Journal, Question, ReactionRow, RefusedRow, State, Story};
+use crate::journal::{Answer, Filter, Journal, JournalError, Question, ReactionRow, RefusedRow, State, Story};
 
 /// What a line of `list` shows of the parameters that an apply left for later, in characters.
 const PART_CHARS_SHOWN: usize = 60;
@@ -58,9 +59,10 @@ pub fn list(args: ListArgs, common: &Common) -> anyhow::Result<ExitCode> {
     }
     let filter = Filter { states: args.states, rule: args.rule, id_prefix: None, at_most: args.at_most };
     let Answer::Reactions(rows) = journal.ask(&Question::List(filter))? else { return Ok(ExitCode::SUCCESS) };
-    let now = now();
+    let (now, nodes) = (now(), nodes(&*journal)?);
     for row in &rows {
-        out(&if common.format == Format::Json { serde_json::to_string(row)? } else { line(row, now) });
+        let node = node_of(row, &nodes);
+        out(&if common.format == Format::Json { with_node(row, node)? } else { line(row, node, now) });
     }
     if rows.is_empty() && common.format == Format::Human && !common.quiet {
         eprintln!("no reactions");
@@ -68,14 +70,41 @@ pub fn list(args: ListArgs, common: &Common) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(row: &ReactionRow, now: Timestamp) -> String {
+/// Who shares this journal; nobody where it is one daemon's alone.
+fn nodes(journal: &dyn Journal) -> Result<Vec<NodeRow>, JournalError> {
+    match journal.ask(&Question::Nodes)? {
+        Answer::Nodes(nodes) => Ok(nodes),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The node that has the lane of what is not over.
+fn node_of<'a>(row: &ReactionRow, nodes: &'a [NodeRow]) -> Option<&'a str> {
+    if row.state.is_final() || nodes.is_empty() {
+        return None;
+    }
+    let slot = slot_of(&row.key);
+    Some(nodes.iter().find(|node| node.slots.contains(&slot)).map_or("no node", |node| &node.name))
+}
+
+/// As JSON, with the word `node` where there is one to name.
+fn with_node<T: serde::Serialize>(what: &T, node: Option<&str>) -> serde_json::Result<String> {
+    let mut json = serde_json::to_value(what)?;
+    if let Some(node) = node {
+        json["node"] = node.into();
+    }
+    serde_json::to_string(&json)
+}
+
+fn line(row: &ReactionRow, node: Option<&str>, now: Timestamp) -> String {
+    let node = node.map(|node| format!("  on {}", clean(node))).unwrap_or_default();
     let reason = row.reason.as_deref().map(|reason| format!("  {}", cut(&clean(reason), 100))).unwrap_or_default();
     let part = match (&row.parent, &row.part) {
         (Some(parent), Some(part)) => format!("  left over from {parent}: {}", cut(&value(part), PART_CHARS_SHOWN)),
         _ => String::new(),
     };
     format!(
-        "{}  {:<8}  {:>4} ago  {}  [{}]{part}{reason}",
+        "{}  {:<8}  {:>4} ago  {}  [{}]{node}{part}{reason}",
         row.id,
         row.state.word(),
         ago(now, row.updated),
@@ -105,8 +134,11 @@ pub fn show(args: &ShowArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let filter = Filter { id_prefix: Some(args.id.clone()), at_most: 2, ..Filter::default() };
     let Answer::Stories(stories) = journal.ask(&Question::Stories(filter))? else { return Ok(ExitCode::SUCCESS) };
     match stories.as_slice() {
-        [story] if common.format == Format::Json => out(&serde_json::to_string(story)?),
-        [story] => out(&tell(story)),
+        [story] => {
+            let nodes = nodes(&*journal)?;
+            let node = node_of(&story.reaction, &nodes);
+            out(&if common.format == Format::Json { with_node(story, node)? } else { tell(story, node) });
+        }
         [] => {
             eprintln!("error: no reaction begins with {}\nhint: `reactor list` shows them", clean(&args.id));
             return Ok(ExitCode::from(NO));
@@ -122,13 +154,16 @@ pub fn show(args: &ShowArgs, common: &Common) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(story: &Story) -> String {
+fn tell(story: &Story, node: Option<&str>) -> String {
     let row = &story.reaction;
     let colour = colour();
     let mut text = format!("reaction {}  {}\n", row.id, row.state.word());
     let mut say = |name: &str, what: &str| text.push_str(&format!("  {name:<10}{what}\n"));
     say("rule", &clean(&row.rule));
     say("lane", &format!("{} [{}]", row.handler, clean(&row.key)));
+    if let Some(node) = node {
+        say("node", &clean(node));
+    }
     say("made", &time(row.created));
     say("tries", &row.attempts.to_string());
     if let Some(parent) = &row.parent {

@@ -105,6 +105,7 @@ impl Lease {
             asked_back: Slots::NONE,
             steady_since: None,
             was_cut_off: false,
+            torn: Slots::NONE,
         };
         let thread = std::thread::Builder::new().name("lease".into()).spawn(move || runtime.block_on(keeper.run()))?;
         Ok(Self { shared, fence, node, stage, thread: Some(thread) })
@@ -158,7 +159,16 @@ struct Keeper {
     /// Since when beats get through, by [`boottime_ms`].
     steady_since: Option<u64>,
     was_cut_off: bool,
+    /// Slots that are ours no more though nobody here has given them back.
+    torn: Slots,
 }
+
+/// Why a daemon ends that has another in its place.
+const REPLACED: &str = "another node has taken this one's place: its lease had run out (was the machine paused, or the server \
+                        out of reach?)";
+/// Why a daemon ends that the server does not know as it knows itself.
+const TORN: &str = "the server says that slots of this node are another's, and nobody here has given them back (was it restored, \
+                    or has a standby taken over that was behind?)";
 
 impl Keeper {
     async fn run(mut self) {
@@ -166,10 +176,14 @@ impl Keeper {
             let sent = boottime_ms();
             match self.beat().await {
                 Ok(true) => self.kept(sent).await,
-                Ok(false) => return self.lost().await,
+                Ok(false) => return self.lost(REPLACED).await,
                 Err(why) => self.missed(&why).await,
             }
-            self.rest(sent + BEAT_MS).await;
+            self.rest(next_beat(sent, self.fence.until())).await;
+            if !self.torn.is_empty() {
+                let is_replaced = matches!(self.beat().await, Ok(false));
+                return self.lost(if is_replaced { REPLACED } else { TORN }).await;
+            }
         }
         self.end().await;
     }
@@ -237,9 +251,11 @@ impl Keeper {
             tracing::warn!(node, "a node is dead: its lease has run out; others go on with its lanes");
         }
         self.gauge.inbox_is_full(standing.inbox_is_full);
+        let kept_back = if self.stage() == Stage::Stays { self.asked_back } else { Slots::ALL };
+        self.torn = self.told.but(standing.mine).but(kept_back);
         let gained = standing.mine.but(self.told);
         self.told = standing.mine;
-        self.asked_back = self.asked_back.both(standing.mine);
+        self.asked_back = self.asked_back.both(standing.mine).but(gained);
         let staying = standing.mine.but(self.asked_back);
         let lose: Slots = staying.iter().take(staying.len().saturating_sub(standing.share)).collect();
         self.asked_back = self.asked_back.and(lose);
@@ -248,6 +264,7 @@ impl Keeper {
             news.gained = news.gained.and(gained);
             news.lose = news.lose.and(lose);
             news.inbox = Slots::ALL;
+            news.settings |= standing.missed_notes;
         });
     }
 
@@ -259,10 +276,12 @@ impl Keeper {
     /// Until it is time for the next beat, or for the next stage: hears what others say.
     async fn rest(&mut self, until: u64) {
         let stage = self.stage();
-        loop {
+        while self.torn.is_empty() {
             let left = Duration::from_millis(until.saturating_sub(boottime_ms()));
             let mut stages = self.stages.clone();
             let note = tokio::select! {
+                // However much there is to hear.
+                biased;
                 () = sleep(left) => return,
                 _ = stages.wait_for(|now| *now != stage) => return,
                 note = self.members.heard() => note,
@@ -307,9 +326,7 @@ impl Keeper {
     }
 
     /// Another daemon may be at work in our lanes already: all must end, by itself or by the warden.
-    async fn lost(mut self) {
-        let why = "another node has taken this one's place: its lease had run out (was the machine paused, or the server \
-                   out of reach?)";
+    async fn lost(mut self, why: &str) {
         tracing::error!("{why}");
         self.fence.lapse();
         self.stop_runs.send_replace(true);
@@ -319,5 +336,25 @@ impl Keeper {
         if self.fence.applying() == 0 {
             self.warden.rest().await;
         }
+    }
+}
+
+/// When to beat again after a beat that began at `sent`. A beat that did not get through was begun late where a look took its
+/// time: that handlers are to be ended (at `cut_off`, 0: they are) must not wait for the next one.
+fn next_beat(sent: u64, cut_off: u64) -> u64 {
+    let next = sent + BEAT_MS;
+    if cut_off == 0 { next } else { next.min(cut_off) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_moment_when_handlers_are_to_be_ended_is_not_slept_through() {
+        assert_eq!(next_beat(1_000, 0), 2_000, "they are ended already");
+        assert_eq!(next_beat(1_000, 1_000 + CUT_OFF_MS), 2_000);
+        // The beats of 1.0 and 3.9 s, of which only the first got through.
+        assert_eq!(next_beat(4_900, 1_000 + CUT_OFF_MS), 5_000);
     }
 }

@@ -3,10 +3,19 @@
 //!
 //! Architecture Invariant: nothing starts in a lane whose slot this node does not serve.
 
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
 use super::{Core, Decision as Decided, Entry, Message, ReactionId, Run, State, Story, Timestamp, Turn, row_of};
 use crate::journal::nodes::{Decision, Handed, Slots, What, slot_of};
 use crate::lanes::{JOINED_BYTES_MAX, JOINED_MESSAGES_MAX};
 use crate::rules::scope::EvalError;
+
+/// How long what is asked of a rule that this node does not know waits in the inbox, in seconds. While a site brings a new rules
+/// file to its nodes, some know a rule and some don't.
+pub const UNKNOWN_RULE_SECONDS_MAX: u64 = 60;
+/// Rows of the inbox that wait so at most. Where it would be more, none does: others wait behind them.
+pub const UNKNOWN_RULE_ROWS_MAX: usize = 128;
 
 /// What a node serves.
 #[derive(Debug, Default)]
@@ -15,6 +24,8 @@ pub(super) struct Served {
     open: Slots,
     /// Slots that are given back when nothing runs in them any more.
     closing: Slots,
+    /// Rows of the inbox that wait for their rule, and since when.
+    unknown: BTreeMap<i64, Timestamp>,
 }
 
 impl Core {
@@ -58,6 +69,7 @@ impl Core {
         let Some(served) = &mut self.served else { return };
         served.closing = served.closing.and(served.open.both(slots));
         served.open = served.open.but(slots);
+        served.unknown.clear();
         self.lanes.close(slots);
     }
 
@@ -104,10 +116,13 @@ impl Core {
         turn.entries.push(Entry::Post(message.clone(), asked.collect()));
     }
 
-    /// Takes what was in the inbox of our slots, in its order.
+    /// Takes what was in the inbox of our slots, in its order. What asks for a rule that is not known here yet stays there for a
+    /// while, and so does what comes after it with the same key.
     pub fn take(&mut self, now: Timestamp, handed: Vec<Handed>, turn: &mut Turn) {
-        let rows = handed.iter().map(|handed| handed.n).collect();
-        for Handed { what, message, story, .. } in handed {
+        let left = self.left_in_the_inbox(now, &handed);
+        let mut rows = Vec::with_capacity(handed.len());
+        for Handed { n, what, message, story } in handed.into_iter().filter(|handed| !left.contains(&handed.n)) {
+            rows.push(n);
             match (what, message) {
                 (What::Asked { rule, key }, Some(message)) => self.asked(now, &rule, key, &message, turn),
                 (What::Broken { rule, why, hint }, Some(message)) => {
@@ -120,7 +135,46 @@ impl Core {
                 (What::Due { rule, by }, _) => self.due(now, &rule, &by, turn),
             }
         }
-        turn.entries.push(Entry::Taken(rows));
+        if !rows.is_empty() {
+            turn.entries.push(Entry::Taken(rows));
+        }
+    }
+
+    fn left_in_the_inbox(&mut self, now: Timestamp, handed: &[Handed]) -> HashSet<i64> {
+        let (mut left, mut keys) = (HashSet::new(), HashSet::new());
+        let Some(served) = &mut self.served else { return left };
+        let knew_all = served.unknown.is_empty();
+        for Handed { n, what, message, .. } in handed {
+            let (rule, key) = match what {
+                What::Asked { rule, key } if message.is_some() => (rule, key),
+                What::Broken { rule, .. } if message.is_some() => (rule, rule),
+                What::Due { rule, .. } => (rule, rule),
+                _ => continue,
+            };
+            if self.rules.rule(rule).is_none() {
+                let since = served.unknown.entry(*n).or_insert(now);
+                // The clock may have been set back.
+                *since = now.min(*since);
+                if now < *since + Duration::from_secs(UNKNOWN_RULE_SECONDS_MAX) {
+                    keys.insert(key);
+                }
+            }
+            if keys.contains(key) {
+                left.insert(*n);
+            }
+        }
+        if left.len() > UNKNOWN_RULE_ROWS_MAX {
+            left.clear();
+        }
+        for taken in handed.iter().filter(|handed| !left.contains(&handed.n)) {
+            served.unknown.remove(&taken.n);
+        }
+        if knew_all && !left.is_empty() {
+            tracing::info!(
+                "another node asks for a rule that is not in the rules file here: it has up to {UNKNOWN_RULE_SECONDS_MAX} s to come"
+            );
+        }
+        left
     }
 
     fn asked(&mut self, now: Timestamp, rule: &str, key: String, message: &Message, turn: &mut Turn) {
@@ -129,7 +183,7 @@ impl Core {
         }
         let id = self.ids.next(now);
         let hint = format!("put it back and type: reactor retry {id}");
-        let why = format!("rule `{rule}` is no longer in the rules file");
+        let why = format!("rule `{rule}` is not in the rules file of this node");
         self.made(now, row_of(&id, rule, "", key, now), Some(message), turn);
         self.over(now, &id, State::Failed, Some(&why), Some(&hint), turn);
     }
@@ -231,7 +285,9 @@ impl Core {
     }
 
     fn due(&mut self, now: Timestamp, rule: &str, by: &str, turn: &mut Turn) {
-        let Some(rule) = self.rules.rule(rule).cloned() else { return };
+        let Some(rule) = self.rules.rule(rule).cloned() else {
+            return tracing::warn!(by, "rule `{rule}` was to be reconciled, but is not in the rules file of this node");
+        };
         if let Some(begun) = self.reconcile_rule(now, &rule, by, turn) {
             tracing::info!(by, "asked for at another node: reaction {} {}", begun.id, begun.said);
         }

@@ -102,14 +102,50 @@ fn what_is_gained_goes_on_where_the_journal_says_it_stood() {
 fn a_rule_that_this_node_does_not_know_or_could_not_be_asked_fails_visibly() {
     let mut core = node(Slots::ALL);
     let gone = What::Asked { rule: "gone".into(), key: "k".into() };
+    let handed = Handed { n: 1, what: gone.clone(), message: Some(update("m1", "ralph")), story: None };
+    assert!(take(&mut core, at(-60), vec![handed]).entries.is_empty(), "it may be on its way here");
     let broken = What::Broken { rule: "alias changed".into(), why: "no `msg.user`".into(), hint: None };
-    for (what, said) in [(gone, "no longer in the rules file"), (broken, "no `msg.user`")] {
+    for (what, said) in [(gone, "not in the rules file of this node"), (broken, "no `msg.user`")] {
         let message = Some(message("m1", "org.example.user.update", json!({})));
         let turn = take(&mut core, at(1), vec![Handed { n: 1, what, message, story: None }]);
         let row = rows(&turn).pop().expect("a reaction");
         assert_eq!((row.state, core.pending()), (State::Failed, 0));
         assert!(row.reason.as_ref().is_some_and(|reason| reason.contains(said)), "{row:?}");
     }
+}
+
+fn ask(n: i64, rule: &str, key: &str) -> Handed {
+    let message = Some(update(&format!("m{n}"), key));
+    Handed { n, what: What::Asked { rule: rule.into(), key: key.into() }, message, story: None }
+}
+
+fn taken(turn: &Turn) -> Vec<i64> {
+    let rows = turn.entries.iter().filter_map(|e| if let Entry::Taken(rows) = e { Some(rows.clone()) } else { None });
+    rows.flatten().collect()
+}
+
+#[test]
+fn what_asks_for_a_rule_that_is_not_here_yet_waits_and_what_comes_behind_it_too() {
+    let mut core = node(Slots::ALL);
+    let there = || vec![ask(1, "new", "ralph"), ask(2, "alias changed", "ada"), ask(3, "alias changed", "ralph")];
+    let turn = take(&mut core, at(0), there());
+    assert_eq!((taken(&turn), only_run(&turn).key.as_str()), (vec![2], "ada"));
+    let left = || vec![ask(1, "new", "ralph"), ask(3, "alias changed", "ralph")];
+    assert!(taken(&take(&mut core, at(59), left())).is_empty());
+    // The clock was set back: it waits no longer for that.
+    assert!(taken(&take(&mut core, at(-500), left())).is_empty());
+    let turn = take(&mut core, at(-440), left());
+    assert_eq!((taken(&turn), rows(&turn).first().map(|row| row.state)), (vec![1, 3], Some(State::Waiting)));
+    assert!(rows(&turn).iter().any(|row| row.rule == "new" && row.state == State::Failed));
+}
+
+#[test]
+fn so_many_rows_of_an_unknown_rule_that_others_would_never_be_read_do_not_wait() {
+    let mut core = node(Slots::ALL);
+    let many = |n| (1..=n).map(|n| ask(n, "new", &format!("key{n}"))).collect::<Vec<_>>();
+    let most = i64::try_from(UNKNOWN_RULE_ROWS_MAX).unwrap();
+    assert!(taken(&take(&mut core, at(0), many(most))).is_empty());
+    assert_eq!(taken(&take(&mut core, at(0), many(most + 1))).len(), UNKNOWN_RULE_ROWS_MAX + 1);
 }
 
 #[test]

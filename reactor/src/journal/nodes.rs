@@ -153,6 +153,9 @@ pub enum Decision {
 }
 
 impl What {
+    /// The words that rows of the inbox begin with. Those of a newer reactor wait for a node that understands them.
+    pub const WORDS: [&str; 5] = ["asked", "broken", "reaction", "decided", "due"];
+
     /// The slot it is for, where its own words say it; the caller knows it for what is only named by an id.
     #[must_use]
     pub fn slot(&self) -> Option<u8> {

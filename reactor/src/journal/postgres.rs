@@ -266,7 +266,12 @@ impl Link {
                 tracing::warn!(batch = number, "the answer to a commit of the journal was lost");
                 Err(Fault::InDoubt(Box::new(fault)))
             }
-            committed => committed,
+            committed => {
+                if let (Ok(()), Some(owner)) = (&committed, &mut self.owner) {
+                    owner.durable = number;
+                }
+                committed
+            }
         }
     }
 

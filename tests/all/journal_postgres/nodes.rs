@@ -2,6 +2,7 @@
 
 use reactor::journal::nodes::{Handed, LANE_SLOTS, Slots, What, slot_of};
 use reactor::journal::postgres::lease::{Members, Standing};
+use reactor_tests::wait_until;
 use tokio::runtime::Runtime;
 
 use jiff::Timestamp;
@@ -84,7 +85,8 @@ fn slots_are_shared_given_back_and_taken_from_the_dead() {
     let mut a = Node::begin(&scratch, &server, "a");
     assert_eq!(a.looks().mine, Slots::ALL);
     let mut b = Node::begin(&scratch, &server, "b");
-    assert_eq!(b.looks(), Standing { share: 32, ..Standing::default() }, "all are still with the first");
+    let first = Standing { share: 32, missed_notes: true, ..Standing::default() };
+    assert_eq!(b.looks(), first, "all are still with the first");
     assert_eq!(a.looks().share, 32);
     let half: Slots = (0..32).collect();
     a.journal.write(&[Entry::Free(half)]).unwrap();
@@ -111,6 +113,45 @@ fn slots_are_shared_given_back_and_taken_from_the_dead() {
     b.runtime.block_on(b.members.leave()).unwrap();
     let free = server.column("postgres", "SELECT n FROM a.slot WHERE node IS NULL");
     assert_eq!(free.len(), usize::from(LANE_SLOTS));
+}
+
+#[test]
+fn a_first_beat_that_was_not_answered_is_nobodys_doing() {
+    let scratch = Scratch::new("nodes-first-beat");
+    let server = Postgres::start(scratch.path(), "");
+    let journal = PostgresJournal::open(scratch.path(), &schema(&server, "a")).unwrap();
+    let mut members = Members::new(journal.seat().expect("a seat"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let holder = server.hold("postgres", "LOCK TABLE a.lease");
+    runtime.block_on(async {
+        tokio::select! {
+            beaten = members.beat(false) => panic!("{beaten:?}"),
+            () = server.until_blocked("postgres") => {}
+        }
+    });
+    members.give_up_connection();
+    let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(server.column("postgres", end).len(), 1, "only the beat waits");
+    drop(holder);
+    assert!(server.column("postgres", "SELECT node FROM a.lease").is_empty(), "the test ends it before it is written");
+    assert!(runtime.block_on(members.beat(false)).unwrap(), "nobody has its place");
+}
+
+#[test]
+fn whoever_may_have_missed_a_note_is_told_so_once() {
+    let scratch = Scratch::new("nodes-missed");
+    let server = Postgres::start(scratch.path(), "");
+    let (mut a, mut b) = (Node::begin(&scratch, &server, "a"), Node::begin(&scratch, &server, "b"));
+    assert!(b.looks().missed_notes && !b.looks().missed_notes);
+    b.members.give_up_connection();
+    a.journal.write(&[Entry::Setting { name: "paused/r".into(), value: Some("x".into()) }]).unwrap();
+    assert!(b.beats() && b.looks().missed_notes && !b.looks().missed_notes);
+    // More than it can keep in mind.
+    for n in 0..1_100 {
+        a.journal.write(&[Entry::Hand(u8::try_from(n % 64).unwrap(), asked("x"))]).unwrap();
+    }
+    assert!(b.beats());
+    wait_until("what was dropped is noticed", SOON, || b.beats() && b.looks().missed_notes);
 }
 
 #[test]
@@ -170,8 +211,9 @@ fn a_node_goes_on_and_begins_again_on_a_newer_schema_that_says_it_may() {
     old.journal.write(&waiting(2)).unwrap();
     assert!(old.beats() && old.looks().mine == Slots::ALL);
     server.sql("postgres", r#"INSERT INTO a.inbox (slot, what) VALUES (1, '{"sing": {"song": "x"}}')"#);
+    server.sql("postgres", r#"INSERT INTO a.inbox (slot, what) SELECT 1, '{"sing": {}}' FROM generate_series(1, 200)"#);
     old.journal.write(&[Entry::Hand(1, What::Reaction { id: "R1".into() })]).unwrap();
-    assert_eq!(old.inbox().len(), 1, "what it does not understand waits for one that does");
+    assert_eq!(old.inbox().len(), 1, "what it does not understand waits for one that does, and is in nobody's way");
     drop(old);
     let mut again = Node::begin(&scratch, &server, "a");
     again.journal.write(&waiting(3)).unwrap();

@@ -79,6 +79,7 @@ impl Fault {
                 // Class 23: a constraint of our own tables does not hold.
                 error(text(&said), sql_hint(&said, server), code.starts_with("23"))
             }
+            Self::Silent(0) => error("there is no connection to the server".into(), way_hint(server), false),
             Self::Silent(seconds) => {
                 error(format!("the server did not answer for {seconds} s"), way_hint(server), false)
             }
@@ -124,6 +125,14 @@ fn sql_hint(error: &tokio_postgres::Error, server: &Postgres) -> String {
         "53100" => {
             "make room on the server's disk; what was not written is not acknowledged, and is tried again".into()
         }
+        "53300" => "raise `max_connections` of the server: a node needs two, one more where it answers `http: { history }`, and \
+                    each `reactor status`, `list` or `show` one for a moment"
+            .into(),
+        // Statements are prepared once for each connection.
+        "26000" | "42P05" => format!(
+            "is a pooler between us and the server (PgBouncer)? It must not share a connection among transactions: name the \
+             server itself, or `pool_mode = session` for the database {name}"
+        ),
         code if code.starts_with("23") => "this is a bug in reactor; please report it with this line".into(),
         code if code.starts_with("28") => format!("may the role `{user}` log in from here? {}", try_it(server)),
         code if code.starts_with("57P") || code.starts_with("53") => way_hint(server),

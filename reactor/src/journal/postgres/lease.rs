@@ -3,10 +3,13 @@
 //! Over a connection of its own. Each change is one statement, so that a node which is paused in the middle holds no lock.
 //! Nothing here reads a clock: times are the server's.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::fault::Fault;
-use super::session::Session;
+use super::session::{Ear, Session};
 use super::text::{meant, plain};
 use super::writer::{LOCK, lock_key, node_key};
 use crate::journal::JournalError;
@@ -14,7 +17,7 @@ use crate::journal::nodes::{INBOX_ROWS_MAX, LANE_SLOTS, Seat, Slots};
 
 /// How long a node that does not renew its lease keeps its slots, in seconds.
 pub const LEASE_SECONDS: u32 = 6;
-/// Notes from other nodes that wait to be read; what is over is dropped, for who is told so much looks anyway.
+/// Notes from other nodes that wait to be read; what is over is dropped, and [`Standing::missed_notes`] says so.
 const NOTES_MAX: usize = 1_024;
 
 /// The other nodes' side of a [`Seat`].
@@ -22,6 +25,8 @@ pub struct Members {
     seat: Seat,
     session: Option<Session>,
     notes: Option<Receiver<String>>,
+    /// Notes may have gone by unheard.
+    missed_notes: Arc<AtomicBool>,
     began: bool,
 }
 
@@ -36,6 +41,8 @@ pub struct Standing {
     pub dead: Vec<String>,
     /// Whether more than [`INBOX_ROWS_MAX`] rows wait in the inbox.
     pub inbox_is_full: bool,
+    /// Since the last look some notes may have gone by: there was no connection, or there were too many.
+    pub missed_notes: bool,
 }
 
 /// What other nodes have said.
@@ -52,8 +59,8 @@ pub struct Note {
 impl Members {
     /// For the daemon that has this seat. Nothing is asked yet.
     #[must_use]
-    pub const fn new(seat: Seat) -> Self {
-        Self { seat, session: None, notes: None, began: false }
+    pub fn new(seat: Seat) -> Self {
+        Self { seat, session: None, notes: None, missed_notes: Arc::default(), began: false }
     }
 
     /// Renews the lease, and says whether this node leaves: then it has no share. False: somebody else has our place. To be asked
@@ -111,8 +118,10 @@ impl Members {
     async fn try_beat(&mut self, leaves: bool) -> Result<bool, Fault> {
         if self.session.as_ref().is_none_or(Session::is_closed) {
             let (to, notes) = channel(NOTES_MAX);
-            let session = Session::connect_and_hear(&self.seat.server, true, Some(to)).await?;
+            let ear = Ear { notes: to, missed: self.missed_notes.clone() };
+            let session = Session::connect_and_hear(&self.seat.server, true, Some(ear)).await?;
             session.run(&format!("LISTEN {}", channel_of(&self.seat.server.schema))).await?;
+            self.missed_notes.store(true, Ordering::SeqCst);
             (self.session, self.notes) = (Some(session), Some(notes));
         }
         let Some(session) = &self.session else { return Err(Fault::Silent(0)) };
@@ -128,8 +137,10 @@ impl Members {
                  leaves = excluded.leaves"
         };
         let seconds = i32::try_from(LEASE_SECONDS).unwrap_or(i32::MAX);
+        let is_ours = session.changed(sql, &[&node, &generation, &seconds, &leaves]).await? == 1;
+        // Only now: where the first beat was not answered, there may be no lease yet, and that is nobody's doing.
         self.began = true;
-        Ok(session.changed(sql, &[&node, &generation, &seconds, &leaves]).await? == 1)
+        Ok(is_ours)
     }
 
     async fn try_look(&mut self, is_sure: bool, leaves: bool) -> Result<Standing, Fault> {
@@ -145,7 +156,8 @@ impl Members {
         }
         let limit = i64::from(INBOX_ROWS_MAX);
         let over = session.rows("SELECT n FROM inbox ORDER BY n LIMIT 1 OFFSET $1", &[&limit]).await?;
-        Ok(Standing { mine, share, dead, inbox_is_full: !over.is_empty() })
+        let missed_notes = self.missed_notes.swap(false, Ordering::SeqCst);
+        Ok(Standing { mine, share, dead, inbox_is_full: !over.is_empty(), missed_notes })
     }
 
     /// Counts the generation of dead nodes up and frees their slots, both at once. Their sessions are ended first: what a paused

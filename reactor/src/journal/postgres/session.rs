@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -37,6 +38,13 @@ const CA_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A value that goes to the server.
 pub(super) type Param = Box<dyn ToSql + Sync + Send>;
 
+/// Where a connection brings what it is notified of.
+pub(super) struct Ear {
+    pub notes: Sender<String>,
+    /// Becomes true when there was no room for one.
+    pub missed: Arc<AtomicBool>,
+}
+
 /// A connection that is set up.
 pub(super) struct Session {
     client: Client,
@@ -56,11 +64,7 @@ impl Session {
     }
 
     /// As [`Session::connect`]; what it is notified of goes to `heard`, as far as there is room.
-    pub async fn connect_and_hear(
-        server: &Postgres,
-        to_write: bool,
-        heard: Option<Sender<String>>,
-    ) -> Result<Self, Fault> {
+    pub async fn connect_and_hear(server: &Postgres, to_write: bool, heard: Option<Ear>) -> Result<Self, Fault> {
         let limit = Duration::from_secs(CONNECT_SECONDS_MAX);
         let mut config = Config::new();
         config.host(&server.host).port(server.port).dbname(&server.name).user(&server.user);
@@ -175,7 +179,7 @@ impl Session {
     }
 }
 
-async fn connected<T>(config: &Config, tls: T, heard: Option<Sender<String>>) -> Result<Client, Fault>
+async fn connected<T>(config: &Config, tls: T, heard: Option<Ear>) -> Result<Client, Fault>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
@@ -184,9 +188,10 @@ where
     // It ends with the client; what goes wrong in it, each statement says too.
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-            if let (AsyncMessage::Notification(note), Some(heard)) = (message, &heard) {
-                // Whoever is notified of so much looks anyway.
-                let _ = heard.try_send(note.payload().to_owned());
+            if let (AsyncMessage::Notification(note), Some(heard)) = (message, &heard)
+                && heard.notes.try_send(note.payload().to_owned()).is_err()
+            {
+                heard.missed.store(true, Ordering::SeqCst);
             }
         }
     });

@@ -33,6 +33,8 @@ pub(super) struct Owner {
     backend: Option<(i32, String)>,
     /// The number of the last batch that it committed, or tried to.
     pub batch: i64,
+    /// The number of the last one that the server is known to have.
+    pub durable: i64,
 }
 
 impl Owner {
@@ -40,7 +42,7 @@ impl Owner {
     pub fn new(server: &Postgres, directory: &Path) -> Self {
         let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
         let home = format!("{}:{}", host(), directory.display());
-        Self { node: server.node.clone(), home, generation: None, backend: None, batch: 0 }
+        Self { node: server.node.clone(), home, generation: None, backend: None, batch: 0, durable: 0 }
     }
 
     /// Takes the node's place for this session, the first time with the tables brought up to date. Returns the number of the
@@ -57,7 +59,7 @@ impl Owner {
         let Some(mine) = self.generation else { return self.begin(session).await };
         let rows = session.rows("SELECT generation, batch FROM node WHERE name = $1", &[&plain(&self.node)]).await?;
         match rows.first() {
-            Some(row) if row.try_get::<_, i64>("generation")? == mine => Ok(row.try_get("batch")?),
+            Some(row) if row.try_get::<_, i64>("generation")? == mine => self.still_durable(row.try_get("batch")?),
             _ => Err(replaced("another daemon had its place while the connection was lost")),
         }
     }
@@ -110,7 +112,26 @@ impl Owner {
         let Some(row) = rows.first() else { return Err(Fault::Damaged("its table `node` took no row".into())) };
         self.generation = Some(row.try_get("generation")?);
         self.batch = row.try_get("batch")?;
+        self.durable = self.batch;
         Ok(self.batch)
+    }
+
+    /// A standby that was behind, or a backup: what we have in mind is not what the server has.
+    fn still_durable(&mut self, batch: i64) -> Result<i64, Fault> {
+        if batch >= self.durable {
+            self.durable = batch;
+            return Ok(batch);
+        }
+        Err(Fault::Refused {
+            why: format!(
+                "the server has lost what it had committed: batch {} of this node, of which it knows {batch} (was it restored, \
+                 or has a standby taken over that was behind?)",
+                self.durable
+            ),
+            hint: "the next start goes on from what the server has; what came since, ask for once more: reactor replay --bus NAME --from '1h ago'"
+                .into(),
+            is_lasting: true,
+        })
     }
 
     async fn remember(&mut self, session: &Session) -> Result<(), Fault> {
