@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use crate::fedmsg_sockets::{listen_to, next};
 use crate::running::handler;
 
-/// Longest wait for anything; nothing takes nearly as long on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+const LONG: Duration = reactor_tests::PATIENCE;
 /// How long the hub may take to print what it got.
 const TRY: Duration = Duration::from_millis(200);
 /// What the confirmations' topics begin with.

@@ -1,7 +1,7 @@
 //! Where fedmsg publishers are: by DNS, and by what the real `fedmsg-config` prints; both while messages come in.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use crate::fedmsg_sockets::next;
 use crate::running::handler;
 
-/// Longest wait for anything; nothing takes nearly as long on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+const LONG: Duration = reactor_tests::PATIENCE;
 
 fn source(discovery: Discovery) -> FedmsgSource {
     let config = BusConfig {
@@ -44,6 +44,75 @@ fn publisher() -> (Publisher, u16) {
     let publisher = Publisher::bind("tcp://127.0.0.1:*").expect("bound");
     let port = publisher.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("its port");
     (publisher, port)
+}
+
+/// Writes a file so that no reader sees half of it.
+fn put(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).expect("written");
+    std::fs::rename(&new, file).expect("in its place");
+}
+
+/// A site whose bus has these words under `fedmsg`.
+fn write_site(dir: &Path, fedmsg: &str) {
+    let site = format!(
+        "version: 1\nbus: {{ b: {{ fedmsg: {fedmsg}, trust: {{ unsigned: accept, unlisted: accept }} }} }}\n\
+         handlers: {{ h: {{ exec: ./h }} }}\nrules: [ {{ name: r, on: org.example.user, do: h, with: {{ user: ralph }}, mode: plan }} ]\n"
+    );
+    std::fs::write(dir.join("h"), handler(":", ":")).expect("the handler");
+    std::fs::set_permissions(dir.join("h"), PermissionsExt::from_mode(0o755)).expect("executable");
+    put(&dir.join("rules.yaml"), &site);
+}
+
+/// The bus as `status` has it.
+fn bus_of(dir: &Path) -> Value {
+    let output = reactor_output(dir, &["--format", "json", "status"]);
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    status["buses"][0].clone()
+}
+
+fn publish(publisher: &mut Publisher, id: &str) {
+    let body = json!({"topic": "org.example.user", "msg": {}, "msg_id": id, "timestamp": 1_795_227_187, "i": 1});
+    publisher.publish("org.example.user", body.to_string().as_bytes()).expect("published");
+}
+
+#[test]
+fn other_addresses_in_the_rules_file_are_followed_without_a_restart() {
+    let scratch = Scratch::new("discovery-reload");
+    let ((mut one, one_port), (mut other, other_port)) = (publisher(), publisher());
+    let came = |n: usize| {
+        wait_until(&format!("{n} came in"), LONG, || reactor_json(scratch.path(), &["list"]).len() == n);
+    };
+    write_site(scratch.path(), &format!("[\"tcp://127.0.0.1:{one_port}\"]"));
+    let _daemon = Daemon::start(scratch.path(), &["run", "rules.yaml"]);
+    assert!(one.wait_for_subscriber_of("org.example.user", LONG).expect("a socket"), "{}", scratch.log());
+    publish(&mut one, "2026-1");
+    came(1);
+    write_site(scratch.path(), &format!("[\"tcp://127.0.0.1:{other_port}\"]"));
+    assert!(other.wait_for_subscriber_of("org.example.user", LONG).expect("a socket"), "{}", scratch.log());
+    assert!(one.wait_for_nobody(LONG).expect("a socket"), "{}", scratch.log());
+    publish(&mut other, "2026-2");
+    came(2);
+
+    // A place that has not said anything yet is no reason to leave anybody.
+    write_site(scratch.path(), "{ config: endpoints.json }");
+    wait_until("the missing file is said", LONG, || {
+        bus_of(scratch.path())["problems"][0].as_str().is_some_and(|why| why.contains("no address of it is known yet"))
+    });
+    publish(&mut other, "2026-3");
+    came(3);
+    let endpoints = json!({"endpoints": {"one": [format!("tcp://127.0.0.1:{one_port}")], "other": [other.address()]}});
+    put(&scratch.path().join("endpoints.json"), &endpoints.to_string());
+    assert!(one.wait_for_subscriber_of("org.example.user", LONG).expect("a socket"), "{}", scratch.log());
+    let log = scratch.log();
+    assert!(!log.contains(&format!("leaving tcp://127.0.0.1:{other_port}")), "{log}");
+    assert!(log.contains(&format!("leaving tcp://127.0.0.1:{one_port}")) && !log.contains("takes a restart"), "{log}");
+
+    // Whoever is named before and after is not left in between.
+    write_site(scratch.path(), &format!("[\"tcp://127.0.0.1:{one_port}\"]"));
+    assert!(other.wait_for_nobody(LONG).expect("a socket"), "{}", scratch.log());
+    publish(&mut one, "2026-4");
+    came(4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,26 +170,14 @@ fn what_the_real_fedmsg_config_prints_is_read_again_when_it_changes() {
     let ((mut one, one_port), (mut other, other_port)) = (publisher(), publisher());
     let file = scratch.path().join("endpoints.json");
     let endpoint = |port: u16| json!([format!("tcp://127.0.0.1:{port}")]);
-    let write = |text: &str| {
-        let new = scratch.path().join("new");
-        std::fs::write(&new, text).expect("written");
-        std::fs::rename(&new, &file).expect("in its place");
-    };
-    let site = "version: 1\nbus: { b: { fedmsg: { config: endpoints.json }, trust: { unsigned: accept, unlisted: accept } } }\n\
-                handlers: { h: { exec: ./h } }\nrules: [ { name: r, on: org.example.user, do: h, with: { user: ralph }, mode: plan } ]\n";
-    std::fs::write(scratch.path().join("rules.yaml"), site).expect("written");
-    std::fs::write(scratch.path().join("h"), handler(":", ":")).expect("the handler");
-    std::fs::set_permissions(scratch.path().join("h"), PermissionsExt::from_mode(0o755)).expect("executable");
+    let write = |text: &str| put(&file, text);
+    write_site(scratch.path(), "{ config: endpoints.json }");
     write("{}");
     let checked = reactor_output(scratch.path(), &["check", "rules.yaml"]);
     let text = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(text.contains("it has no map `endpoints`"), "{text}");
     let _daemon = Daemon::start(scratch.path(), &["run", "rules.yaml"]);
-    let bus = || {
-        let output = reactor_output(scratch.path(), &["--format", "json", "status"]);
-        let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-        status["buses"][0].clone()
-    };
+    let bus = || bus_of(scratch.path());
     wait_until("it runs without any address, and says so", LONG, || {
         bus()["problems"][0].as_str().is_some_and(|why| why.contains("no address of it is known yet"))
     });
@@ -138,8 +195,7 @@ fn what_the_real_fedmsg_config_prints_is_read_again_when_it_changes() {
     wait_until("a broken file is said, and changes nothing", LONG, || {
         bus()["problems"][0].as_str().is_some_and(|why| why.contains("not JSON") && why.contains("from before stay"))
     });
-    let body = json!({"topic": "org.example.user", "msg": {}, "msg_id": "2026-1", "timestamp": 1_795_227_187, "i": 1});
-    other.publish("org.example.user", body.to_string().as_bytes()).expect("published");
+    publish(&mut other, "2026-1");
     wait_until("it came in", LONG, || reactor_json(scratch.path(), &["list"]).len() == 1);
     write(&peers.printed_config(scratch.path(), &json!({"other.test": endpoint(other_port)})));
     assert!(one.wait_for_nobody(LONG).expect("a socket"), "{}", scratch.log());

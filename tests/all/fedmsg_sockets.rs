@@ -14,8 +14,8 @@ use reactor::rules::site::{BusConfig, Confirm, QUEUE_MESSAGES_DEFAULT};
 use reactor::trust::TrustConfig;
 use reactor_tests::{free_port, wait_until, wait_until_async};
 
-/// Longest wait for anything in here; nothing takes nearly as long on an idle machine.
-pub const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+pub const LONG: Duration = reactor_tests::PATIENCE;
 
 /// A source that connects to these ports and wants all that begins with `prefixes`.
 pub fn listen_to(ports: &[u16], prefixes: &[&str]) -> FedmsgSource {

@@ -11,7 +11,7 @@ use reactor_tests::{Scratch, free_port, reactor_json, wait_until};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = reactor_tests::PATIENCE;
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../handlers/mirror-db/example/schema.sql");
 /// What people put into the database before the first look.
 const SEED: &str = "

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use tables::{counts, dump, dump_postgres, without};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = reactor_tests::PATIENCE;
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/golden/mirror-db");
 /// The list's name, where the real tools look for it.
 const LIST: &str = "mirror/pub/epel/fullfiletimelist-epel";

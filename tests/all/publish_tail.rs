@@ -10,7 +10,7 @@ use reactor_tests::process::Child;
 use reactor_tests::{Scratch, free_port};
 use serde_json::{Value, json};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = reactor_tests::PATIENCE;
 
 /// A running `reactor tail`, and its lines once it has ended.
 struct Tail(Child);

@@ -10,7 +10,7 @@ use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
 use reactor_tests::{Scratch, wait_until};
 use serde_json::Value;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = reactor_tests::PATIENCE;
 const MAIL_ALIAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../handlers/examples/mail-alias");
 
 /// A site whose handler keeps one alias, with these rules. Its `every` is a day: after the start only a person makes it due.

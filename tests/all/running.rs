@@ -9,7 +9,7 @@ use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
 use reactor_tests::{Scratch, free_port, wait_until};
 use serde_json::{Value, json};
 
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = reactor_tests::PATIENCE;
 
 /// A scratch site with a bus of its own, a handler written for the test, and a daemon.
 pub struct Stage {

@@ -10,7 +10,7 @@ use reactor_tests::pki::{Pki, SIGNER};
 use reactor_tests::{Daemon, Scratch, free_port, reactor_json, wait_until};
 use serde_json::{Value, json};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = reactor_tests::PATIENCE;
 /// Users whose address changes.
 const USERS: usize = 60;
 /// How many of them are done when the daemon is killed.

@@ -3,15 +3,19 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::PATIENCE;
 use crate::process::{Child, command};
 
 /// Where a daemon's stderr goes, in its directory; appended to by each daemon there.
 pub const LOG: &str = "daemon.log";
+
+/// Between two looks at the journal: each is a process.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A running `reactor`, killed when this goes.
 #[derive(Debug)]
@@ -73,6 +77,49 @@ impl Daemon {
 #[must_use]
 pub fn reactor_output(dir: &Path, args: &[&str]) -> Output {
     reactor(dir).args(args).stdin(Stdio::null()).output().expect("reactor runs")
+}
+
+/// Runs `reactor ARGS… --state DIR/state` in `dir` to its end; its exit code (-1: none) and all it says.
+///
+/// # Panics
+/// As [`reactor_output`].
+#[must_use]
+pub fn reactor_said(dir: &Path, args: &[&str]) -> (i32, String) {
+    let output = reactor_output(dir, args);
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// All reactions in the journal of `dir`, the newest first. None while there is no journal.
+///
+/// # Panics
+/// As [`reactor_output`].
+#[must_use]
+pub fn reactions(dir: &Path) -> Vec<Value> {
+    let output = reactor_output(dir, &["list", "--at-most", "0", "--format", "json"]);
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// How many reactions with this key are in this state.
+///
+/// # Panics
+/// As [`reactor_output`].
+#[must_use]
+pub fn count_of_key(dir: &Path, key: &str, state: &str) -> usize {
+    reactions(dir).iter().filter(|row| row["key"] == key && row["state"] == state).count()
+}
+
+/// Waits until `n` reactions with this key are in this state.
+///
+/// # Panics
+/// When they never are: with all reactions, and what `log` says.
+pub fn until_count_of_key(dir: &Path, key: &str, state: &str, n: usize, log: impl Fn() -> String) {
+    let began = Instant::now();
+    while count_of_key(dir, key, state) != n {
+        let rows = || reactions(dir).iter().map(|row| format!("{row}\n")).collect::<String>();
+        assert!(began.elapsed() < PATIENCE, "no {n} reactions with the key {key} are {state}:\n{}{}", rows(), log());
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// What `reactor ARGS… --format json` says: one value a line.

@@ -88,6 +88,10 @@ impl Drop for Scratch {
     }
 }
 
+/// Longest wait for something that is sure to come: so long that only what never comes reaches it, also on a machine that is
+/// slow and busy. No test waits so long unless it fails.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Looks until `holds` does.
 ///
 /// # Panics

@@ -12,11 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::curl::{Answer, Curl, Get, Kerberos, check_url, encode};
-use crate::{Account, GROUPS_MAX, Members, Notes};
+use crate::{Account, GROUPS_MAX, Members};
 use handler_api::words::{Words, is_name, quoted};
 use pages::{Listing, Reader};
 use reply::{GroupName, Member, Person, Reply, reply};

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use shown::shown;
 
+use handler_api::notes::Notes;
 pub use line::is_shown;
 use line::{Line, Skip};
 
@@ -25,7 +26,7 @@ pub const KEY_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const KEY_LINES_MAX: usize = 1_000;
 /// Longest comment, in characters.
 pub const COMMENT_CHARS_MAX: usize = 100;
-/// Most sentences about keys of one user that were left out; one more says how many there were.
+/// Most sentences about keys of one user that were left out; the last says how many more there were.
 pub const NOTES_MAX: usize = 20;
 /// Longest RSA modulus, in bits: what OpenSSH reads.
 pub const RSA_BITS_MAX: usize = 16_384;
@@ -110,7 +111,7 @@ impl Key {
 /// in the alphabet stays, so that the order of the account system does not matter.
 #[must_use]
 pub fn read(texts: &[String], policy: &Policy) -> (Vec<Key>, Vec<String>) {
-    let mut reader = Reader { policy, number: 0, lines: 0, keys: BTreeMap::new(), notes: Notes::default() };
+    let mut reader = Reader { policy, number: 0, lines: 0, keys: BTreeMap::new(), notes: Notes::at_most(NOTES_MAX) };
     for text in texts {
         if reader.lines >= KEY_LINES_MAX {
             break;
@@ -118,18 +119,18 @@ pub fn read(texts: &[String], policy: &Policy) -> (Vec<Key>, Vec<String>) {
         reader.text(text);
     }
     if reader.lines >= KEY_LINES_MAX {
-        reader.notes.add(format!("only the first {KEY_LINES_MAX} lines were looked at"));
+        reader.notes.add(|| format!("only the first {KEY_LINES_MAX} lines were looked at"));
     }
     if reader.keys.len() > KEYS_MAX {
         let (all, left) = (reader.keys.len(), reader.keys.len() - KEYS_MAX);
-        reader.notes.add(format!("{left} of {all} keys are left out: at most {KEYS_MAX} of one user are taken"));
+        reader.notes.add(|| format!("{left} of {all} keys are left out: at most {KEYS_MAX} of one user are taken"));
     }
     let keys = reader.keys.into_iter().take(KEYS_MAX);
     let keys = keys.map(|(material, (comment, label, print))| {
         let with = |front: String| if comment.is_empty() { front } else { format!("{front} {comment}") };
         Key { shown: with(format!("{label} {print}")), line: with(material) }
     });
-    (keys.collect(), reader.notes.done())
+    (keys.collect(), reader.notes.into_sentences())
 }
 
 struct Reader<'a> {
@@ -189,26 +190,8 @@ impl Reader<'_> {
     }
 
     fn left_out(&mut self, why: &str) {
-        self.notes.add(format!("key {}: {why}", self.number));
-    }
-}
-
-#[derive(Default)]
-struct Notes {
-    first: Vec<String>,
-    more: usize,
-}
-
-impl Notes {
-    fn add(&mut self, note: String) {
-        if self.first.len() < NOTES_MAX { self.first.push(note) } else { self.more += 1 }
-    }
-
-    fn done(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.first.push(format!("and {} more", self.more));
-        }
-        self.first
+        let number = self.number;
+        self.notes.add(|| format!("key {number}: {why}"));
     }
 }
 

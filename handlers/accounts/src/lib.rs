@@ -23,15 +23,13 @@ pub mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::Failure;
-use handler_api::spelling::did_you_mean;
+use handler_api::limits::NOTES_MAX;
 use serde_json::Value;
 
-use handler_api::words::{check_name, is_name, quoted, unknown_words};
+use handler_api::words::{check_name, is_name, quoted, the_source};
 
 /// Most groups that may be asked about at once, and most in `empty_groups`.
 pub const GROUPS_MAX: usize = 1_000;
-/// Most sentences in [`Members::notes`].
-pub const NOTES_MAX: usize = 100;
 
 /// The word of each source.
 const SOURCES: [&str; 4] = ["yaml", "command", "fasjson", "ldap"];
@@ -52,32 +50,6 @@ pub struct Members {
     pub accounts: BTreeMap<String, Account>,
     /// What was left out and why (names that are no names), a sentence each; at most [`NOTES_MAX`].
     pub notes: Vec<String>,
-}
-
-/// Sentences for [`Members::notes`], bounded.
-#[derive(Debug, Default)]
-pub(crate) struct Notes {
-    sentences: Vec<String>,
-    more: usize,
-}
-
-impl Notes {
-    /// Adds a sentence while there is room; the rest is counted.
-    pub fn add(&mut self, sentence: impl FnOnce() -> String) {
-        if self.sentences.len() + 1 < NOTES_MAX {
-            self.sentences.push(sentence());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    /// All of them; the last says how many more there were.
-    pub fn into_sentences(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.sentences.push(format!("and {} more were left out", self.more));
-        }
-        self.sentences
-    }
 }
 
 /// A source of accounts.
@@ -102,15 +74,9 @@ impl Accounts {
     /// # Errors
     /// A permanent failure that names the wrong word and says what is expected.
     pub fn open(config: &Value) -> Result<Self, Failure> {
-        let Some(map) = config.as_object() else {
-            let message = format!("`accounts` is not a map: {}", quoted(&config.to_string()));
-            return Err(Failure::permanent(message).hinting("write accounts: {yaml: ./accounts.yaml}"));
-        };
-        let named: Vec<&str> = SOURCES.into_iter().filter(|source| map.contains_key(*source)).collect();
-        let [source] = named[..] else { return Err(not_one(map.keys(), &named)) };
-        let empty_groups = names(map.get("empty_groups").unwrap_or(&Value::Null))?;
-        let mut block = map.clone();
-        block.shift_remove("empty_groups");
+        let source = the_source("accounts", config, &SOURCES)?;
+        let mut block = config.as_object().cloned().unwrap_or_default();
+        let empty_groups = names(&block.shift_remove("empty_groups").unwrap_or(Value::Null))?;
         let block = Value::Object(block);
         let source = match source {
             "yaml" => Source::Yaml(yaml::Yaml::open(&block)?),
@@ -186,20 +152,6 @@ fn check_groups(groups: &BTreeSet<String>) -> Result<(), Failure> {
         return Err(Failure::permanent(message));
     }
     groups.iter().try_for_each(|group| check_name("group", group))
-}
-
-/// The failure for a block that names no source, or several.
-fn not_one<'a>(words: impl Iterator<Item = &'a String>, named: &[&str]) -> Failure {
-    let hint = "name one: accounts: {yaml: ./accounts.yaml} (or command, fasjson, ldap)";
-    if !named.is_empty() {
-        let message = format!("`accounts` names more than one source: {}", named.join(", "));
-        return Failure::permanent(message).hinting(hint);
-    }
-    let mistyped: Vec<&str> = words.map(String::as_str).filter(|word| did_you_mean(word, SOURCES).is_some()).collect();
-    if mistyped.is_empty() {
-        return Failure::permanent("`accounts` names no source").hinting(hint);
-    }
-    unknown_words("accounts", &mistyped, &SOURCES)
 }
 
 /// Reads `empty_groups`.

@@ -13,11 +13,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use handler_api::spelling::did_you_mean;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::{Account, Members, Notes};
+use crate::{Account, Members};
 use handler_api::words::{is_name, quoted};
 
 /// Most people, most groups, most members of one group.

@@ -77,7 +77,7 @@ fn notes_are_bounded() {
     let bad: Vec<String> = (0..1_000).map(|n| format!("\"-{n}\"")).collect();
     let text = format!("users: {{a: {{keys: []}}}}\ngroups: {{web: [a, {}]}}\n", bad.join(", "));
     let members = Roster::from_yaml(&text, "f").unwrap().members(&names(&["web"])).unwrap();
-    assert_eq!(members.notes.len(), crate::NOTES_MAX);
+    assert_eq!(members.notes.len(), handler_api::limits::NOTES_MAX);
     assert!(members.notes.last().unwrap().contains("901 more"), "{:?}", members.notes.last());
 }
 

@@ -12,12 +12,14 @@
 //! * [`limits`]: every maximum, with its name and unit
 //! * [`units`]: durations as people write them; [`spelling`]: "did you mean". The daemon and its handlers read the same
 //!   rules file, so they read it alike
+//! * [`notes`]: sentences for a person, bounded
 //! * [`words`]: reading a handler's block of the rules file, with errors that name the wrong word
 //! * [`ssh_config`]: for handlers that use ssh: what it may do for us, and what never
 
 pub mod doctor;
 pub mod limits;
 pub mod line;
+pub mod notes;
 pub mod params;
 pub mod protocol;
 pub mod serve;

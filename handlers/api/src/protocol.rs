@@ -48,6 +48,25 @@ pub struct Describe {
     pub secrets: Vec<String>,
 }
 
+impl Describe {
+    /// What a handler written with [`crate::serve()`] says: it plans, serves, and needs no secret that its configuration does not
+    /// name. `params` are names and types (`name?`); a type that is none is left out.
+    #[must_use]
+    pub fn served(name: &str, version: &str, about: &str, params: &[(&str, &str)]) -> Self {
+        let params = params.iter().filter_map(|&(name, kind)| Some((name.to_owned(), ParamType::parse(kind).ok()?)));
+        Self {
+            reactor: VERSION,
+            name: name.to_owned(),
+            version: version.to_owned(),
+            about: about.to_owned(),
+            params: params.collect(),
+            plan: true,
+            serve: true,
+            secrets: Vec::new(),
+        }
+    }
+}
+
 const fn yes() -> bool {
     true
 }

@@ -84,6 +84,34 @@ impl<'a> Words<'a> {
     }
 }
 
+/// The one word of `sources` that stands in the block `place` (`accounts`): where its truth comes from. An example of such a block is
+/// `place: {yaml: ./place.yaml}`.
+///
+/// # Errors
+/// A permanent failure where the block is no map, names no source (with what was meant, if a word is near one), or several.
+pub fn the_source(place: &str, block: &Value, sources: &[&'static str]) -> Result<&'static str, Failure> {
+    let Some(map) = block.as_object() else {
+        let message = format!("`{place}` is not a map: {}", quoted(&block.to_string()));
+        return Err(Failure::permanent(message).hinting(format!("write {place}: {{yaml: ./{place}.yaml}}")));
+    };
+    let named: Vec<&'static str> = sources.iter().copied().filter(|source| map.contains_key(*source)).collect();
+    if let [source] = named[..] {
+        return Ok(source);
+    }
+    let others: Vec<&str> = sources.iter().copied().filter(|source| *source != "yaml").collect();
+    let hint = format!("name one: {place}: {{yaml: ./{place}.yaml}} (or {})", others.join(", "));
+    if !named.is_empty() {
+        let message = format!("`{place}` names more than one source: {}", named.join(", "));
+        return Err(Failure::permanent(message).hinting(hint));
+    }
+    let near = |word: &&str| did_you_mean(word, sources.iter().copied()).is_some();
+    let mistyped: Vec<&str> = map.keys().map(String::as_str).filter(near).collect();
+    if mistyped.is_empty() {
+        return Err(Failure::permanent(format!("`{place}` names no source")).hinting(hint));
+    }
+    Err(unknown_words(place, &mistyped, sources))
+}
+
 /// The failure for words that are not known in `place`.
 #[must_use]
 pub fn unknown_words(place: &str, unknown: &[&str], allowed: &[&str]) -> Failure {

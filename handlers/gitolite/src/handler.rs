@@ -4,12 +4,13 @@ mod story;
 mod want;
 mod written;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use accounts::Accounts;
-use handler_api::{Action, Change, Describe, Done, Failure, Handler, ParamType, Plan, Request, protocol};
+use handler_api::notes::few;
+use handler_api::{Action, Change, Describe, Done, Failure, Handler, Plan, Request};
 use serde_json::{Map, Value};
 
 pub(crate) use self::want::groups_of;
@@ -78,19 +79,8 @@ impl Gitolite {
 impl Handler for Gitolite {
     fn describe(&self) -> Describe {
         let params = [("repo", "path?"), ("group", "name?"), ("user", "name?")];
-        Describe {
-            reactor: protocol::VERSION,
-            name: "gitolite".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            about: "gitolite's rules, groups and keys, as the truth has them; without parameters all of them".into(),
-            params: params
-                .into_iter()
-                .filter_map(|(name, kind)| Some((name.to_owned(), ParamType::parse(kind).ok()?)))
-                .collect(),
-            plan: true,
-            serve: true,
-            secrets: Vec::new(),
-        }
+        let about = "gitolite's rules, groups and keys, as the truth has them; without parameters all of them";
+        Describe::served("gitolite", env!("CARGO_PKG_VERSION"), about, &params)
     }
 
     async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
@@ -102,7 +92,7 @@ impl Handler for Gitolite {
             changes.push(compile_again());
         }
         site.keep(&request.reaction, (!changes.is_empty()).then_some(known));
-        Ok(Plan { changes, notes: few(notes) })
+        Ok(Plan { changes, notes: few(notes, NOTES_MAX) })
     }
 
     async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
@@ -218,18 +208,6 @@ fn world_moved() -> Failure {
         hint: None,
         after: Some(Duration::from_secs(1)),
     }
-}
-
-/// The first notes; the last says how many more there were.
-fn few(notes: Vec<String>) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let mut notes: Vec<String> = notes.into_iter().filter(|note| seen.insert(note.clone())).collect();
-    if notes.len() > NOTES_MAX {
-        let more = notes.len() - (NOTES_MAX - 1);
-        notes.truncate(NOTES_MAX - 1);
-        notes.push(format!("and {more} more notes"));
-    }
-    notes
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod tell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::keys::Key;
+use handler_api::notes::few;
 use handler_api::{Change, Failure};
 
 use crate::files::{Branch, Edits};
@@ -136,7 +137,7 @@ pub fn plan(
     }
     let subjects = tell::subjects(&work.tellings);
     let changes = tell::in_bounds(work.tellings, &work.edits);
-    Ok(Planned { edits: work.edits, changes, notes: few(work.notes), subjects })
+    Ok(Planned { edits: work.edits, changes, notes: few(work.notes, NOTES_MAX), subjects })
 }
 
 /// A plan in the making.
@@ -179,15 +180,6 @@ impl Work<'_> {
 const ALL: &str = "@all";
 /// Why a removal waits that no message led to.
 const FOUND: &str = "nobody said so: found by reconcile";
-
-fn few(mut notes: Vec<String>) -> Vec<String> {
-    let more = notes.len().saturating_sub(NOTES_MAX);
-    notes.truncate(NOTES_MAX);
-    if more > 0 {
-        notes.push(format!("and {more} more of this kind"));
-    }
-    notes
-}
 
 #[cfg(test)]
 mod tests;

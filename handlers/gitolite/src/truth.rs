@@ -20,8 +20,7 @@ pub mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 
 use handler_api::Failure;
-use handler_api::spelling::did_you_mean;
-use handler_api::words::{quoted, unknown_words};
+use handler_api::words::the_source;
 use serde_json::Value;
 
 use crate::names::{BranchName, GroupName, RepoName, UserName};
@@ -73,7 +72,7 @@ pub struct All {
     pub repos: BTreeMap<RepoName, Repo>,
     /// Those that are there and could not be read (a bad name in them): they stay as they are, and a sentence says why.
     pub left_alone: BTreeMap<RepoName, String>,
-    /// What a person should know, a sentence each; at most [`forge::notes::NOTES_MAX`].
+    /// What a person should know, a sentence each; at most [`handler_api::limits::NOTES_MAX`].
     pub notes: Vec<String>,
 }
 
@@ -98,17 +97,11 @@ impl Truth {
     /// # Errors
     /// A permanent failure that names the wrong word and says what is expected.
     pub fn open(config: &Value) -> Result<Self, Failure> {
-        let Some(map) = config.as_object() else {
-            let message = format!("`repos` is not a map: {}", quoted(&config.to_string()));
-            return Err(Failure::permanent(message).hinting("write repos: {yaml: ./repos.yaml}"));
-        };
-        let named: Vec<&str> = SOURCES.into_iter().filter(|source| map.contains_key(*source)).collect();
-        let source = match named[..] {
-            ["yaml"] => Source::Yaml(yaml::Yaml::open(config)?),
-            ["command"] => Source::Command(command::Command::open(config)?),
-            ["pagure"] => Source::Pagure(Box::new(pagure::Pagure::open(config)?)),
-            ["pkgdb"] => Source::Pkgdb(Box::new(pkgdb::Pkgdb::open(config)?)),
-            _ => return Err(not_one(map.keys(), &named)),
+        let source = match the_source("repos", config, &SOURCES)? {
+            "yaml" => Source::Yaml(yaml::Yaml::open(config)?),
+            "command" => Source::Command(command::Command::open(config)?),
+            "pagure" => Source::Pagure(Box::new(pagure::Pagure::open(config)?)),
+            _ => Source::Pkgdb(Box::new(pkgdb::Pkgdb::open(config)?)),
         };
         Ok(Self { source })
     }
@@ -145,20 +138,6 @@ impl Truth {
         }
         Ok(all)
     }
-}
-
-/// The failure for a block that names no source, or several.
-fn not_one<'a>(words: impl Iterator<Item = &'a String>, named: &[&str]) -> Failure {
-    let hint = "name one: repos: {yaml: ./repos.yaml} (or command, pagure, pkgdb)";
-    if !named.is_empty() {
-        let message = format!("`repos` names more than one source: {}", named.join(", "));
-        return Failure::permanent(message).hinting(hint);
-    }
-    let mistyped: Vec<&str> = words.map(String::as_str).filter(|word| did_you_mean(word, SOURCES).is_some()).collect();
-    if mistyped.is_empty() {
-        return Failure::permanent("`repos` names no source").hinting(hint);
-    }
-    unknown_words("repos", &mistyped, &SOURCES)
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use handler_api::notes::few;
 use handler_api::spelling::did_you_mean;
-use handler_api::{Change, Describe, Done, Failure, Finding, Handler, ParamType, Params, Plan, Request, protocol};
+use handler_api::{Change, Describe, Done, Failure, Finding, Handler, Params, Plan, Request};
 use serde_json::{Map, Value};
 
 use self::lists::Lists;
@@ -73,19 +74,8 @@ impl KojiOwners {
 impl Handler for KojiOwners {
     fn describe(&self) -> Describe {
         let params = [("package", "text?"), ("request", "text?"), ("tags", "[name]?")];
-        Describe {
-            reactor: protocol::VERSION,
-            name: "koji-owners".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            about: "Koji's package lists and owners, as the truth has them; without parameters all packages".into(),
-            params: params
-                .into_iter()
-                .filter_map(|(name, kind)| Some((name.to_owned(), ParamType::parse(kind).ok()?)))
-                .collect(),
-            plan: true,
-            serve: true,
-            secrets: Vec::new(),
-        }
+        let about = "Koji's package lists and owners, as the truth has them; without parameters all packages";
+        Describe::served("koji-owners", env!("CARGO_PKG_VERSION"), about, &params)
     }
 
     async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
@@ -109,7 +99,7 @@ impl<H: Lists> Site<H> {
 
     async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
         let (lines, notes) = self.lines(&request.with).await?;
-        Ok(Plan { changes: lines.into_iter().map(|line| line.change).collect(), notes: few(notes) })
+        Ok(Plan { changes: lines.into_iter().map(|line| line.change).collect(), notes: few(notes, NOTES_MAX) })
     }
 
     async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
@@ -267,18 +257,6 @@ fn world_moved() -> Failure {
         hint: None,
         after: Some(Duration::from_secs(1)),
     }
-}
-
-/// The first notes; the last says how many more there were.
-fn few(notes: Vec<String>) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let mut notes: Vec<String> = notes.into_iter().filter(|note| seen.insert(note.clone())).collect();
-    if notes.len() > NOTES_MAX {
-        let more = notes.len() - (NOTES_MAX - 1);
-        notes.truncate(NOTES_MAX - 1);
-        notes.push(format!("and {more} more notes"));
-    }
-    notes
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use handler_api::{Change, Describe, Done, Failure, Handler, ParamType, Plan, Request, protocol};
+use handler_api::notes::few;
+use handler_api::{Change, Describe, Done, Failure, Handler, Plan, Request};
 use serde_json::{Map, Value};
 
 use self::memory::{Memory, Planned};
@@ -76,19 +77,8 @@ impl MirrorDb {
 impl Handler for MirrorDb {
     fn describe(&self) -> Describe {
         let params = [("directories", "[path]?"), ("repo", "text?"), ("release", "text?"), ("category", "text?")];
-        Describe {
-            reactor: protocol::VERSION,
-            name: "mirror-db".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            about: "The mirror database, as the master's tree is; without parameters all categories".into(),
-            params: params
-                .into_iter()
-                .filter_map(|(name, kind)| Some((name.to_owned(), ParamType::parse(kind).ok()?)))
-                .collect(),
-            plan: true,
-            serve: true,
-            secrets: Vec::new(),
-        }
+        let about = "The mirror database, as the master's tree is; without parameters all categories";
+        Describe::served("mirror-db", env!("CARGO_PKG_VERSION"), about, &params)
     }
 
     async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
@@ -96,7 +86,7 @@ impl Handler for MirrorDb {
         let (planned, notes) = site.compute(request).await?;
         let changes = planned.iter().flat_map(|one| one.changes.iter().cloned()).collect();
         lock(&self.memory).keep(&request.reaction, planned);
-        Ok(Plan { changes, notes: few(notes) })
+        Ok(Plan { changes, notes: few(notes, NOTES_MAX) })
     }
 
     async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
@@ -245,18 +235,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> +
 fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-/// The first notes; the last says how many more there were.
-fn few(notes: Vec<String>) -> Vec<String> {
-    let mut seen = BTreeSet::new();
-    let mut notes: Vec<String> = notes.into_iter().filter(|note| seen.insert(note.clone())).collect();
-    if notes.len() > NOTES_MAX {
-        let more = notes.len() - (NOTES_MAX - 1);
-        notes.truncate(NOTES_MAX - 1);
-        notes.push(format!("and {more} more notes"));
-    }
-    notes
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

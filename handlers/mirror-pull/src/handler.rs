@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use handler_api::{Action, Change, Describe, Done, Failure, Handler, ParamType, Plan, Request, protocol};
+use handler_api::{Action, Change, Describe, Done, Failure, Handler, Plan, Request};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -232,20 +232,9 @@ fn released(part: &str, hold: &Hold) -> Change {
 impl Handler for MirrorPull {
     fn describe(&self) -> Describe {
         let params = [("do", "name?"), ("directories", "[path]?"), ("serial", "int?")];
-        Describe {
-            reactor: protocol::VERSION,
-            name: "mirror-pull".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            about: "Holds while the upstream changes, and pulls what changed when it is done; without parameters everything"
-                .into(),
-            params: params
-                .into_iter()
-                .filter_map(|(name, kind)| Some((name.to_owned(), ParamType::parse(kind).ok()?)))
-                .collect(),
-            plan: true,
-            serve: true,
-            secrets: Vec::new(),
-        }
+        let about =
+            "Holds while the upstream changes, and pulls what changed when it is done; without parameters everything";
+        Describe::served("mirror-pull", env!("CARGO_PKG_VERSION"), about, &params)
     }
 
     async fn plan(&self, request: &Request) -> Result<Plan, Failure> {

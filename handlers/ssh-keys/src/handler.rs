@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use accounts::Accounts;
-use handler_api::{Change, Describe, Done, Failure, Handler, Params, Plan, Request, protocol};
+use handler_api::notes::few;
+use handler_api::{Change, Describe, Done, Failure, Handler, Params, Plan, Request};
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
@@ -112,20 +113,9 @@ impl SshKeys {
 impl Handler for SshKeys {
     fn describe(&self) -> Describe {
         let params = [("user", "name?"), ("users", "[name]?"), ("hosts", "[name]?")];
-        Describe {
-            reactor: protocol::VERSION,
-            name: "ssh-keys".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            about: "The hosts' authorized_keys, as the account system has it; without parameters everyone on all hosts"
-                .into(),
-            params: params
-                .into_iter()
-                .filter_map(|(name, kind)| Some((name.to_owned(), handler_api::ParamType::parse(kind).ok()?)))
-                .collect(),
-            plan: true,
-            serve: true,
-            secrets: Vec::new(),
-        }
+        let about =
+            "The hosts' authorized_keys, as the account system has it; without parameters everyone on all hosts";
+        Describe::served("ssh-keys", env!("CARGO_PKG_VERSION"), about, &params)
     }
 
     async fn plan(&self, request: &Request) -> Result<Plan, Failure> {
@@ -133,7 +123,7 @@ impl Handler for SshKeys {
         let (planned, notes) = site.compute(&Scope::read(&request.with)).await?;
         let changes = planned.hosts.iter().flat_map(|host| host.steps.iter().map(|step| step.change.clone())).collect();
         site.keep(&request.reaction, Arc::new(planned));
-        Ok(Plan { changes, notes: few(notes) })
+        Ok(Plan { changes, notes: few(notes, NOTES_MAX) })
     }
 
     async fn apply(&self, request: &Request, done: &mut Done) -> Result<(), Failure> {
@@ -416,16 +406,6 @@ fn in_bounds(hosts: Vec<HostSteps>) -> Vec<HostSteps> {
         HostSteps { host, steps }
     };
     hosts.into_iter().map(cut).collect()
-}
-
-fn few(mut notes: Vec<String>) -> Vec<String> {
-    notes.dedup();
-    let more = notes.len().saturating_sub(NOTES_MAX);
-    notes.truncate(NOTES_MAX);
-    if more > 0 {
-        notes.push(format!("and {more} more of this kind"));
-    }
-    notes
 }
 
 #[cfg(test)]

@@ -131,15 +131,6 @@ fn a_host_that_is_down_is_not_waited_for_until_it_answers() {
 }
 
 #[test]
-fn notes_are_few_and_each_is_said_once() {
-    let mut notes = vec!["the same".to_owned(); 3];
-    notes.extend((0..NOTES_MAX + 5).map(|n| n.to_string()));
-    let few = few(notes);
-    assert_eq!(few.len(), NOTES_MAX + 1);
-    assert_eq!(few.last().unwrap(), "and 6 more of this kind");
-}
-
-#[test]
 fn a_plan_is_old_once_somebody_asked_about_one_of_its_users() {
     let reads = Reads::default();
     let web = host("web01");

@@ -12,6 +12,7 @@ mod dns;
 mod reader;
 mod subscriptions;
 
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -19,6 +20,7 @@ use super::queue::Queue;
 use super::{BoxFuture, BusError, Counters, Source, Wants};
 use crate::message::{BODY_BYTES_MAX, RawMessage};
 use crate::rules::site::BusConfig;
+use discovery::{Discovery, Named};
 use reader::Reader;
 
 /// Messages in libzmq's own queue, per publisher. Beyond it TCP holds the publisher back.
@@ -42,15 +44,21 @@ const KEEPALIVE: (i32, i32, i32) = (60, 5, 3);
 pub struct FedmsgSource {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
-    orders: Subscriber,
+    subscriber: Subscriber,
     thread: Option<JoinHandle<()>>,
-    /// Whoever asks for more addresses ends with this.
-    _asking: Option<std::sync::mpsc::Sender<()>>,
 }
 
-/// Changes the subscriptions of a source that is being read elsewhere.
+/// Changes the subscriptions and the addresses of a source that is being read elsewhere.
 #[derive(Clone)]
-pub struct Subscriber(Arc<Mutex<zmq::Socket>>);
+pub struct Subscriber {
+    orders: Orders,
+    /// Whoever looks for addresses ends when the last of these is gone.
+    named: Sender<Named>,
+}
+
+/// The line to the thread.
+#[derive(Clone)]
+struct Orders(Arc<Mutex<zmq::Socket>>);
 
 /// What the thread is told. On the inproc socket: one message, its first frame [`ORDER_STOP`], [`ORDER_SUBSCRIBE`] or
 /// [`ORDER_CONNECT`]; after the latter two every prefix, or every address, is a frame.
@@ -68,9 +76,17 @@ const ORDER_CONNECT: &[u8] = b"connect";
 impl Subscriber {
     /// Subscribes to what begins with one of these prefixes from now on, and to nothing else.
     pub fn resubscribe(&self, prefixes: Vec<String>) {
-        self.order(Order::Subscribe(prefixes));
+        self.orders.order(Order::Subscribe(prefixes));
     }
 
+    /// Is connected to these addresses and to those that are found there from now on, and to nobody else.
+    pub fn connect_to(&self, fixed: Vec<String>, discovery: Discovery) {
+        // Where nobody looks for addresses any more, the source has ended.
+        let _ = self.named.send(Named { fixed, discovery });
+    }
+}
+
+impl Orders {
     fn order(&self, order: Order) {
         let parts = match &order {
             Order::Stop => vec![ORDER_STOP],
@@ -100,7 +116,7 @@ impl FedmsgSource {
         let context = zmq::Context::new();
         let counters = Arc::new(Counters::default());
         let queue = Arc::new(Queue::new(config.name.clone(), config.queue_messages_max, counters.clone()));
-        let (orders, subscriber) = orders(&context).map_err(of_zmq)?;
+        let (theirs, orders) = orders(&context).map_err(of_zmq)?;
         let socket = context.socket(zmq::SUB).map_err(of_zmq)?;
         prepare(&socket).map_err(of_zmq)?;
         let monitor = reader::monitor(&context, &socket).map_err(of_zmq)?;
@@ -111,21 +127,20 @@ impl FedmsgSource {
                 hint: "an address looks like tcp://hub.example.org:9940".into(),
             })?;
         }
-        let mut reader = Reader::new(config, socket, orders, monitor, wants, queue.clone(), counters.clone());
+        let mut reader = Reader::new(config, socket, theirs, monitor, wants, queue.clone(), counters.clone());
         reader.subscribe(&prefixes).map_err(of_zmq)?;
         let thread = std::thread::Builder::new().name(format!("bus {}", config.name)).spawn(move || reader.run());
         let thread = thread.map_err(|error| broken(format!("no thread: {error}")))?;
-        let asking = (!config.discovery.is_empty())
-            .then(|| discovery::follow(&config.name, &config.fedmsg, &config.discovery, &subscriber, &counters))
-            .transpose()
-            .map_err(|error| broken(format!("no thread: {error}")))?;
-        Ok(Self { queue, counters, orders: subscriber, thread: Some(thread), _asking: asking })
+        let named = Named { fixed: config.fedmsg.clone(), discovery: config.discovery.clone() };
+        let named = discovery::follow(&config.name, named, &orders, &counters);
+        let named = named.map_err(|error| broken(format!("no thread: {error}")))?;
+        Ok(Self { queue, counters, subscriber: Subscriber { orders, named }, thread: Some(thread) })
     }
 
-    /// For changing the subscriptions later.
+    /// For changing the subscriptions and addresses later.
     #[must_use]
     pub fn subscriber(&self) -> Subscriber {
-        self.orders.clone()
+        self.subscriber.clone()
     }
 }
 
@@ -147,7 +162,7 @@ impl Source for FedmsgSource {
 impl Drop for FedmsgSource {
     fn drop(&mut self) {
         self.queue.close();
-        self.orders.order(Order::Stop);
+        self.subscriber.orders.order(Order::Stop);
         if let Some(thread) = self.thread.take() {
             // It ends with the order above; if it panicked, there is nothing left to end.
             let _ = thread.join();
@@ -156,13 +171,13 @@ impl Drop for FedmsgSource {
 }
 
 /// The thread's end of the line, and ours. Each source has a context of its own, so the name can be the same.
-fn orders(context: &zmq::Context) -> zmq::Result<(zmq::Socket, Subscriber)> {
+fn orders(context: &zmq::Context) -> zmq::Result<(zmq::Socket, Orders)> {
     let theirs = context.socket(zmq::PULL)?;
     theirs.bind("inproc://orders")?;
     let ours = context.socket(zmq::PUSH)?;
     ours.set_linger(0)?;
     ours.connect("inproc://orders")?;
-    Ok((theirs, Subscriber(Arc::new(Mutex::new(ours)))))
+    Ok((theirs, Orders(Arc::new(Mutex::new(ours)))))
 }
 
 fn prepare(socket: &zmq::Socket) -> zmq::Result<()> {

@@ -16,6 +16,8 @@ use crate::rules::site::{Confirm, Rule, Site};
 
 /// What is published of a reason, in bytes; the journal has the whole.
 pub const REASON_BYTES_MAX: usize = 1_000;
+/// Most ids of messages that one confirmation names; an outcome with more of them has several.
+pub const MESSAGES_NAMED_MAX: usize = 500;
 /// Reactor's topic for an outcome; after it comes the state's word. In front stands the prefix of the bus.
 const TOPIC: &str = "reactor.reaction.";
 
@@ -30,6 +32,9 @@ pub fn tells_of_outcome(topic: &str) -> bool {
 pub struct Confirmation {
     /// The bus to publish it on.
     pub bus: String,
+    /// The node that has to, where several share the journal.
+    #[serde(default)]
+    pub node: Option<String>,
     /// The message's id: the same however often it is sent.
     pub id: String,
     /// The topic, without the bus's prefix.
@@ -50,15 +55,17 @@ pub struct Confirms {
     of_bus: BTreeMap<String, Confirm>,
     /// The buses that can be published on.
     can: BTreeSet<String>,
+    /// Our name among several nodes.
+    node: Option<String>,
 }
 
 impl Confirms {
-    /// As the site says.
+    /// As the site says; `node`: our name among several.
     #[must_use]
-    pub fn of(site: &Site) -> Self {
+    pub fn of(site: &Site, node: Option<&str>) -> Self {
         let of_bus = site.buses.iter().map(|(name, bus)| (name.clone(), bus.confirm.clone())).collect();
         let can = site.buses.iter().filter(|(_, bus)| can_confirm(bus).is_ok()).map(|(name, _)| name.clone()).collect();
-        Self { of_bus, can }
+        Self { of_bus, can, node: node.map(str::to_owned) }
     }
 
     /// The bus on which the outcome of a message that came from the bus `from` is published, if it is.
@@ -90,8 +97,12 @@ impl Core {
                 causes.entry((target, self.confirming(message, target))).or_default().push(&message.id);
             }
         }
-        for (n, ((bus, rules), messages)) in causes.into_iter().enumerate() {
-            let confirmation = confirmation(now, live, bus, rules, &messages, n);
+        let few = |(to, messages): (_, Vec<_>)| -> Vec<_> {
+            messages.chunks(MESSAGES_NAMED_MAX).map(|few| (to, few.to_vec())).collect()
+        };
+        for (n, ((bus, rules), messages)) in causes.into_iter().flat_map(few).enumerate() {
+            let mut confirmation = confirmation(now, live, bus, rules, &messages, n);
+            confirmation.node.clone_from(&self.confirms.node);
             let name = format!("{OUTBOX}{}", confirmation.id);
             match serde_json::to_string(&confirmation) {
                 Ok(value) => turn.entries.push(Entry::Setting { name, value: Some(value) }),
@@ -122,6 +133,7 @@ fn confirmation(now: Timestamp, live: &Live, bus: &str, rules: usize, messages: 
 
     Confirmation {
         bus: bus.to_owned(),
+        node: None,
         id,
         topic: format!("{TOPIC}{word}"),
         at: now,

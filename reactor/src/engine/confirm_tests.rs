@@ -26,7 +26,7 @@ rules:
 fn core() -> Core {
     let site = file::load_str("rules.yaml", SITE, std::path::Path::new("/")).expect("a good site");
     let mut core = core_of(SITE);
-    core.confirms = Confirms::of(&site);
+    core.confirms = Confirms::of(&site, None);
     core
 }
 
@@ -108,4 +108,20 @@ fn an_outcome_is_never_confirmed_itself() {
         assert!(said(&turn).is_empty(), "{topic}");
     }
     assert!(!tells_of_outcome("org.example.prod.fas.user.update"));
+}
+
+#[test]
+fn an_outcome_of_very_many_messages_is_said_in_several() {
+    let mut core = core();
+    let run = runs(&mut core, "m", "org.example.user")["one"].clone();
+    let live = core.live.get_mut(&run.id).expect("it is pending");
+    live.messages = (0..MESSAGES_NAMED_MAX + 1)
+        .map(|n| message(&format!("m{n}"), "org.example.user", json!({"user": "ralph"})))
+        .collect();
+    let mut turn = Turn::default();
+    core.planned(at(1), run, Ok(Plan::default()), &mut turn);
+    let said = said(&turn);
+    let named: Vec<usize> = said.iter().filter_map(|one| Some(one.body["messages"].as_array()?.len())).collect();
+    assert_eq!(named, [MESSAGES_NAMED_MAX, 1]);
+    assert_ne!(said[0].id, said[1].id);
 }

@@ -383,7 +383,7 @@ impl Engine {
         if self.ends_with_sources {
             self.core.without_time();
         } else {
-            self.core.confirms = Confirms::of(&site);
+            self.core.confirms = Confirms::of(&site, self.journal.seat.as_ref().map(|seat| seat.node.as_str()));
             self.outbox.reload(&site);
         }
         self.daemon.rules.store(rules.clone());
@@ -403,7 +403,7 @@ impl Parts {
         self.buses.iter().filter_map(OpenBus::hook).collect()
     }
 
-    /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
+    /// What of the buses follows the file at once does; of the rest the log says that it needs a restart.
     fn reload_buses(&self, site: &Site, rules: &Rules) {
         if self.http != site.http && self.from.is_none() {
             tracing::warn!("`http` has changed; that takes a restart: systemctl restart reactor");

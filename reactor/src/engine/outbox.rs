@@ -4,8 +4,12 @@
 //! task of its own publishes it and then takes it out again, in one transaction with a line in the reaction's story. Killed
 //! in between, it publishes the same message again, with the same id.
 //!
+//! Where several nodes share the journal, each publishes what it has decided itself, and what another left lying for some time.
+//!
 //! What can be known differs: an AMQP broker confirms that it has the message. fedmsg tells nothing but who subscribes, so there
 //! a message goes out once somebody has subscribed to its topic; whether that one got it, nobody knows.
+
+mod sending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,22 +22,25 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use self::sending::{envelope, tell_broker};
 use super::clock;
 use super::core::{Confirmation, Confirms, Core};
-use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
-use crate::bus::amqp::publish::AmqpPublisher;
 use crate::bus::publish::Publisher;
 use crate::journal::handle::JournalHandle;
 use crate::journal::{Answer, Entry, JournalError, OUTBOX, Question};
 use crate::rules::lower_confirm::can_confirm;
 use crate::rules::site::{BusConfig, Confirm, PublishConfig, Site};
-use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
+use crate::trust::sign::Signer;
 
 /// Most outcomes that wait to be published. Of more, the oldest are given up: reacting goes before telling.
 pub const WAITING_MAX: usize = 10_000;
+/// Most bytes of them, as the journal keeps them.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// An outcome is given up when nobody has subscribed to its topic for so long, in seconds.
 pub const UNHEARD_SECONDS_MAX: i64 = 600;
+/// What another node has to publish is left to it for so long, in seconds.
+pub const OTHERS_SECONDS: i64 = 30;
 /// What was left over from before our socket was opened waits for so long, in seconds: subscribers come back one by one.
 pub const SETTLE_SECONDS: i64 = 3;
 /// Between two tries to publish what could not be, in milliseconds: at first, and doubled each time up to the second.
@@ -53,7 +60,10 @@ struct Shared {
     journal: Arc<JournalHandle>,
     /// The buses that outcomes are published on.
     buses: ArcSwap<BTreeMap<String, BusConfig>>,
+    /// There is something new to publish.
     wake: Notify,
+    /// Something else has changed: looked at once, also while nothing can be published.
+    changed: Notify,
     closing: AtomicBool,
     task: Mutex<Option<JoinHandle<()>>>,
     waiting: AtomicU64,
@@ -71,6 +81,7 @@ impl Outbox {
             journal: journal.clone(),
             buses: ArcSwap::from_pointee(published_on(site)),
             wake: Notify::new(),
+            changed: Notify::new(),
             closing: AtomicBool::new(false),
             task: Mutex::default(),
             waiting: AtomicU64::new(0),
@@ -79,7 +90,7 @@ impl Outbox {
             troubles: Mutex::default(),
         }));
         if has_buses {
-            core.confirms = Confirms::of(site);
+            core.confirms = Confirms::of(site, journal.seat.as_ref().map(|seat| seat.node.as_str()));
             me.start();
         }
         me
@@ -87,8 +98,7 @@ impl Outbox {
 
     /// Begins to publish, first what was left over.
     fn start(&self) {
-        let task = Task { shared: self.0.clone(), lines: BTreeMap::new(), over: BTreeMap::new(), counter: 0 };
-        *lock(&self.0.task) = Some(tokio::spawn(task.run()));
+        *lock(&self.0.task) = Some(tokio::spawn(self.0.new_task().run()));
     }
 
     /// There is something to publish.
@@ -99,13 +109,13 @@ impl Outbox {
     /// Takes the buses of a changed site.
     pub fn reload(&self, site: &Site) {
         self.0.buses.store(Arc::new(published_on(site)));
-        self.wake();
+        self.0.changed.notify_one();
     }
 
     /// Publishes what can be published at once, then ends.
     pub async fn close(&self) {
         self.0.closing.store(true, Ordering::Relaxed);
-        self.wake();
+        self.0.changed.notify_one();
         let Some(mut task) = lock(&self.0.task).take() else { return };
         if tokio::time::timeout(Duration::from_secs(CLOSE_SECONDS_MAX), &mut task).await.is_err() {
             task.abort();
@@ -122,6 +132,13 @@ impl Outbox {
         let problems: Vec<String> =
             lock(&self.0.troubles).iter().map(|(bus, why)| format!("bus {bus}: {why}")).collect();
         json!({"waiting": of(&self.0.waiting), "sent": of(&self.0.sent), "given_up": of(&self.0.given_up), "problems": problems})
+    }
+}
+
+impl Shared {
+    fn new_task(self: &Arc<Self>) -> Task {
+        let (lines, brokers) = (BTreeMap::new(), BTreeMap::new());
+        Task { shared: self.clone(), lines, brokers, over: BTreeMap::new(), given_up: BTreeMap::new(), counter: 0 }
     }
 }
 
@@ -158,13 +175,30 @@ struct Line {
 /// What was published or given up, and is to be taken out of the journal: the reaction, and what its story says.
 type Over = BTreeMap<String, (String, String)>;
 
-/// What waits, by the name of its setting.
+/// What waits, by the name of its setting, the oldest first.
 type Waiting = Vec<(String, Confirmation)>;
+
+/// What a broker has confirmed (each with what the reaction's story says), and what went wrong then.
+type Confirmed = (Vec<(String, Confirmation, String)>, Result<(), String>);
+
+/// What is left after a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Only what another node has to publish, or nobody has.
+    ToOthers,
+    /// What can't be published now, or not yet.
+    Ours,
+}
 
 struct Task {
     shared: Arc<Shared>,
     lines: BTreeMap<String, Line>,
+    /// What is told to brokers now: one that does not answer holds up no other bus.
+    brokers: BTreeMap<String, JoinHandle<Confirmed>>,
     over: Over,
+    /// What was given up in this pass: by bus and reason, how many, and one reaction of them.
+    given_up: BTreeMap<(String, String), (usize, String)>,
     /// Counts our fedmsg messages.
     counter: u64,
 }
@@ -175,54 +209,85 @@ impl Task {
         loop {
             let is_closing = self.shared.closing.load(Ordering::Relaxed);
             let sent = self.shared.sent.load(Ordering::Relaxed);
-            let is_empty = self.pass().await.unwrap_or_else(|error| {
+            let left = self.pass(is_closing).await.unwrap_or_else(|error| {
                 tracing::debug!("the outbox can't be read or written now: {error}");
-                false
+                Left::Ours
             });
             if is_closing {
                 return;
             }
-            let is_stuck = !is_empty && sent == self.shared.sent.load(Ordering::Relaxed);
+            let is_stuck = left == Left::Ours && sent == self.shared.sent.load(Ordering::Relaxed);
             retry_ms = if is_stuck { (retry_ms * 2).min(RETRY_MS.1) } else { RETRY_MS.0 };
-            let wait = if is_empty { Duration::from_secs(LOOK_SECONDS) } else { Duration::from_millis(retry_ms) };
+            let is_waiting = left == Left::Ours;
+            let wait = if is_waiting { Duration::from_millis(retry_ms) } else { Duration::from_secs(LOOK_SECONDS) };
             // Where nobody is told anything there is nothing to look for, until the site says otherwise.
-            let is_idle = is_empty && self.shared.buses.load().is_empty();
+            let is_idle = left == Left::Nothing && self.shared.buses.load().is_empty();
             tokio::select! {
-                () = self.shared.wake.notified() => {}
+                () = self.shared.changed.notified() => {}
+                // While something can't be published, each new outcome would be one more try of all of them.
+                () = self.shared.wake.notified(), if !is_waiting => {}
                 () = tokio::time::sleep(wait), if !is_idle => {}
             }
         }
     }
 
-    /// Publishes what can be. True when nothing is left, and nothing is in the way of more.
-    async fn pass(&mut self) -> Result<bool, JournalError> {
+    /// Publishes what can be; in the `last` pass brokers are waited for.
+    async fn pass(&mut self, last: bool) -> Result<Left, JournalError> {
         let buses = self.shared.buses.load_full();
         self.lines.retain(|name, line| buses.get(name).and_then(|bus| bus.publish.as_ref()) == Some(&line.config));
         lock(&self.shared.troubles).retain(|name, _| buses.contains_key(name));
+        let refused = self.hear_brokers(false).await;
         self.forget().await?;
         let waiting = self.waiting().await?;
+        let now = clock();
         let mut by_bus: BTreeMap<String, Waiting> = BTreeMap::new();
-        for (name, confirmation) in waiting {
-            by_bus.entry(confirmation.bus.clone()).or_default().push((name, confirmation));
+        let mut to_others = 0;
+        for (name, one) in waiting {
+            let age = now.duration_since(one.at);
+            let is_others = one.node.is_some() && one.node.as_deref() != self.node();
+            if is_others && age < SignedDuration::from_secs(OTHERS_SECONDS) {
+                to_others += 1;
+            } else if buses.contains_key(&one.bus) {
+                by_bus.entry(one.bus.clone()).or_default().push((name, one));
+            } else if age > SignedDuration::from_secs(UNHEARD_SECONDS_MAX) {
+                self.give_up(&name, &one, "the site does not publish on this bus any more");
+            } else {
+                // Another node may have read the rules file sooner than this one.
+                to_others += 1;
+            }
         }
+        let ours: usize = by_bus.values().map(Vec::len).sum();
+        let before = self.over.len();
         for (name, bus) in &*buses {
             let waiting = by_bus.remove(name).unwrap_or_default();
-            let result = match (&bus.amqp, &bus.publish) {
-                (Some(amqp), _) if !waiting.is_empty() => self.by_amqp(name, amqp, &waiting).await,
+            match (&bus.amqp, &bus.publish) {
+                (Some(amqp), _) if !refused.contains(name) => self.by_amqp(name, amqp, waiting),
                 // Also with nothing to say yet: who wants to hear of it must be able to subscribe before.
-                (None, Some(publish)) => self.by_fedmsg(name, publish, &waiting),
-                _ => Ok(()),
-            };
-            self.trouble(name, result.err());
+                (None, Some(publish)) => {
+                    let result = self.by_fedmsg(name, publish, &waiting);
+                    self.trouble(name, result.err());
+                }
+                _ => {}
+            }
         }
-        by_bus.values().for_each(|waiting| self.by_nobody(waiting));
+        if last {
+            self.hear_brokers(true).await;
+        }
+        let ours = ours.saturating_sub(self.over.len() - before);
+        self.say_given_up();
         self.forget().await?;
-        let left = match self.shared.journal.ask(Question::Settings(OUTBOX.to_owned())).await? {
-            Answer::Settings(settings) => settings.len(),
-            _ => 0,
-        };
-        self.shared.waiting.store(left as u64, Ordering::Relaxed);
-        Ok(left == 0 && lock(&self.shared.troubles).is_empty())
+        self.shared.waiting.store((ours + to_others) as u64, Ordering::Relaxed);
+        let has_trouble = !lock(&self.shared.troubles).is_empty();
+        Ok(match to_others {
+            _ if ours > 0 || has_trouble => Left::Ours,
+            0 => Left::Nothing,
+            _ => Left::ToOthers,
+        })
+    }
+
+    /// Our name among several nodes.
+    fn node(&self) -> Option<&str> {
+        self.shared.journal.seat.as_ref().map(|seat| seat.node.as_str())
     }
 
     /// What the journal holds, the oldest first; what is too much, or can't be read, is given up.
@@ -230,42 +295,62 @@ impl Task {
         let Answer::Settings(settings) = self.shared.journal.ask(Question::Settings(OUTBOX.to_owned())).await? else {
             return Ok(Vec::new());
         };
-        self.shared.waiting.store(settings.len() as u64, Ordering::Relaxed);
-        let too_many = settings.len().saturating_sub(WAITING_MAX);
         let mut waiting = Vec::with_capacity(settings.len());
-        for (n, (name, value)) in settings.into_iter().enumerate() {
+        let mut bytes = Vec::with_capacity(settings.len());
+        for (name, value) in settings {
             match serde_json::from_str::<Confirmation>(&value) {
-                Ok(one) if n < too_many => {
-                    self.give_up(&name, &one, &format!("more than {WAITING_MAX} outcomes wait to be published"));
-                }
-                Ok(one) => waiting.push((name, one)),
+                Ok(one) => waiting.push((value.len(), name, one)),
                 Err(error) => {
                     tracing::error!("{name} in the journal can't be read, so it is not published: {error}");
                     self.over.insert(name, (String::new(), String::new()));
                 }
             }
         }
-        Ok(waiting)
+        // Not by their names: a reaction that was held and is done has two, and the latter is the last word.
+        waiting.sort_by(|(_, name, one), (_, other_name, other)| (one.at, name).cmp(&(other.at, other_name)));
+        bytes.extend(waiting.iter().map(|(bytes, ..)| *bytes));
+        for (_, name, one) in waiting.drain(..too_many(&bytes)) {
+            let why = format!("more than {WAITING_MAX} outcomes, or {WAITING_BYTES_MAX} bytes, wait to be published");
+            self.give_up(&name, &one, &why);
+        }
+        Ok(waiting.into_iter().map(|(_, name, one)| (name, one)).collect())
     }
 
-    async fn by_amqp(&mut self, name: &str, bus: &AmqpBus, waiting: &Waiting) -> Result<(), String> {
-        // A connection for each time: one that idles would need to be kept alive, and files with passwords change.
-        let amqp = amqp::resolve(name, bus).map_err(|error| error.to_string())?;
-        if amqp.topic_prefix.is_empty() {
-            return Err(
-                "it has no `topic_prefix`, and a topic that begins with reactor. is believed by no reactor".into()
-            );
+    /// Begins to tell a broker, unless it is being told.
+    fn by_amqp(&mut self, name: &str, bus: &AmqpBus, waiting: Waiting) {
+        if self.brokers.contains_key(name) {
+            return;
         }
-        let broken = |broken: amqp::connection::Broken| format!("what became of messages can't be published: {broken}");
-        let mut publisher = AmqpPublisher::open(&amqp).await.map_err(broken)?;
-        for (setting, one) in waiting {
-            let body = one.body.to_string();
-            publisher.publish(&one.topic, &one.id, one.at, body.as_bytes()).await.map_err(broken)?;
-            let topic = publisher.whole_topic(&one.topic);
-            self.sent(setting, one, &format!("published on bus {name} as {topic} {}; the broker has it", one.id));
+        if waiting.is_empty() {
+            return self.trouble(name, None);
         }
-        publisher.close().await;
-        Ok(())
+        let (shared, of, bus) = (self.shared.clone(), name.to_owned(), bus.clone());
+        let job = async move {
+            let mut confirmed = Vec::new();
+            let result = tell_broker(&of, &bus, waiting, &mut confirmed).await;
+            shared.changed.notify_one();
+            (confirmed, result)
+        };
+        self.brokers.insert(name.to_owned(), tokio::spawn(job));
+    }
+
+    /// What brokers have confirmed meanwhile, or, with `all`, will have; the names of those that did not take all.
+    async fn hear_brokers(&mut self, all: bool) -> BTreeSet<String> {
+        let over: Vec<String> =
+            self.brokers.iter().filter(|(_, job)| all || job.is_finished()).map(|(name, _)| name.clone()).collect();
+        let mut refused = BTreeSet::new();
+        for name in over {
+            let Some(job) = self.brokers.remove(&name) else { continue };
+            let (confirmed, result) = job.await.unwrap_or_else(|error| (Vec::new(), Err(error.to_string())));
+            for (setting, one, said) in confirmed {
+                self.sent(&setting, &one, &said);
+            }
+            self.trouble(&name, result.as_ref().err().cloned());
+            if result.is_err() {
+                refused.insert(name);
+            }
+        }
+        refused
     }
 
     fn by_fedmsg(&mut self, name: &str, config: &PublishConfig, waiting: &Waiting) -> Result<(), String> {
@@ -303,13 +388,6 @@ impl Task {
         unheard.map_or(Ok(()), Err)
     }
 
-    /// For a bus that the site does not publish on any more.
-    fn by_nobody(&mut self, waiting: &Waiting) {
-        for (setting, one) in waiting {
-            self.give_up(setting, one, "the site does not publish on this bus any more");
-        }
-    }
-
     fn line(&mut self, name: &str, config: &PublishConfig) -> Result<&mut Line, String> {
         use std::collections::btree_map::Entry::{Occupied, Vacant};
         match self.lines.entry(name.to_owned()) {
@@ -329,8 +407,16 @@ impl Task {
 
     fn give_up(&mut self, setting: &str, one: &Confirmation, why: &str) {
         self.shared.given_up.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(bus = one.bus, reaction = one.reaction, "what became of it is not published: {why}");
+        let of = (one.bus.clone(), why.to_owned());
+        self.given_up.entry(of).or_insert_with(|| (0, one.reaction.clone())).0 += 1;
         self.over.insert(setting.to_owned(), (one.reaction.clone(), format!("not published: {why}")));
+    }
+
+    /// One line for all that was given up for one reason: there may be thousands.
+    fn say_given_up(&mut self) {
+        for ((bus, why), (times, reaction)) in std::mem::take(&mut self.given_up) {
+            tracing::error!(bus, reaction, times, "what became of reactions is not published: {why}");
+        }
     }
 
     /// Takes what is over out of the journal. Until that is written it is not published a second time by this process.
@@ -369,13 +455,17 @@ impl Task {
     }
 }
 
-/// The message as fedmsg has it.
-fn envelope(signer: Option<&Signer>, topic: &str, one: &Confirmation, i: u64) -> Result<Vec<u8>, String> {
-    let username = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "reactor".into());
-    let outgoing =
-        Outgoing { topic, msg: &one.body, i, msg_id: &one.id, timestamp_s: one.at.as_second(), username: &username };
-    match signer {
-        Some(signer) => signer.envelope(&outgoing),
-        None => Ok(unsigned_envelope(&outgoing)),
-    }
+/// How many of the oldest are given up, by the bytes of each, the oldest first.
+fn too_many(bytes: &[usize]) -> usize {
+    let mut room = WAITING_BYTES_MAX;
+    let fits = |bytes: &&usize| {
+        let left = room.checked_sub(**bytes);
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    bytes.len() - bytes.iter().rev().take(WAITING_MAX).take_while(fits).count()
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -26,7 +26,7 @@ pub(super) struct OpenBus {
     counters: Arc<Counters>,
     /// Whether messages that no rule wants are wanted too (`history: all`).
     takes_all: Arc<AtomicBool>,
-    resubscribe: Resubscribe,
+    follow: Follow,
     hook: Option<Arc<Hook>>,
     /// Up to when it was heard, and what was missed.
     pub(super) heard: Arc<Heard>,
@@ -58,23 +58,23 @@ pub(super) fn open_bus(
         let (verifier, journal, health) = (verifier.clone(), journal.clone(), health.clone());
         Arc::new(Hook { bus: config.name.clone(), config: webhook, verifier, wants, inbox, journal, health })
     });
-    let (source, resubscribe) = (opened.source, opened.resubscribe);
+    let (source, follow) = (opened.source, opened.follow);
     let counters = source.counters();
     counters.set_silence_limit(config.silence);
     tokio::spawn(silence::watch(config.name.clone(), counters.clone()));
     let heard = opening::heard(&config, history_all, positions);
     let care = Care::new(heard.clone(), counters.clone(), rules.clone(), late);
-    let bus = OpenBus { config, verifier, counters, takes_all, resubscribe, hook, heard };
+    let bus = OpenBus { config, verifier, counters, takes_all, follow, hook, heard };
     Ok((bus, source, care))
 }
 
-type Resubscribe = Box<dyn Fn(Vec<String>) + Send + Sync>;
+/// Takes the addresses of a changed site, and what to subscribe to.
+type Follow = Box<dyn Fn(&BusConfig, Vec<String>) + Send + Sync>;
 
 /// The source that fits a bus.
 struct Opened {
     source: Box<dyn Source>,
-    /// How to change what it subscribes to.
-    resubscribe: Resubscribe,
+    follow: Follow,
     /// Where what is posted goes, if it is posted.
     inbox: Option<Arc<Inbox>>,
 }
@@ -83,17 +83,20 @@ fn open_source(config: &BusConfig, wants: Wants, prefixes: Vec<String>) -> anyho
     if config.webhook.is_some() {
         let source = WebhookSource::new(&config.name, config.queue_messages_max);
         let inbox = Some(source.inbox());
-        return Ok(Opened { source: Box::new(source), resubscribe: Box::new(|_| {}), inbox });
+        return Ok(Opened { source: Box::new(source), follow: Box::new(|_, _| {}), inbox });
     }
     if let Some(amqp) = &config.amqp {
         // What comes is said by its bindings; what of it is wanted, `wants` knows.
         let source = Box::new(AmqpSource::open(&config.name, amqp, wants)?);
-        return Ok(Opened { source, resubscribe: Box::new(|_| {}), inbox: None });
+        return Ok(Opened { source, follow: Box::new(|_, _| {}), inbox: None });
     }
     let source = FedmsgSource::open(config, wants, prefixes)?;
     let subscriber = source.subscriber();
-    let resubscribe = Box::new(move |prefixes| subscriber.resubscribe(prefixes));
-    Ok(Opened { source: Box::new(source), resubscribe, inbox: None })
+    let follow = Box::new(move |config: &BusConfig, prefixes| {
+        subscriber.resubscribe(prefixes);
+        subscriber.connect_to(config.fedmsg.clone(), config.discovery.clone());
+    });
+    Ok(Opened { source: Box::new(source), follow, inbox: None })
 }
 
 /// What to subscribe to: the site's `topics`, else what the rules need.
@@ -105,17 +108,17 @@ fn prefixes(config: &BusConfig, rules: &Rules, history_all: bool) -> Vec<String>
 }
 
 impl OpenBus {
-    /// Trust and subscriptions follow the file at once; other addresses need a restart, and the log says so.
+    /// Trust, subscriptions and the addresses of a fedmsg bus follow the file at once; the rest needs a restart, and the log says so.
     pub(super) fn reload(&self, config: &BusConfig, rules: &Rules, history_all: bool) {
-        let addresses = |bus: &BusConfig| (bus.fedmsg.clone(), bus.discovery.clone(), bus.amqp.clone());
-        if addresses(config) != addresses(&self.config) || config.posted_to() != self.config.posted_to() {
-            tracing::warn!(bus = %config.name, "its addresses have changed; that takes a restart: systemctl restart reactor");
-        }
         self.verifier.store(Arc::new(config.verifier()));
         self.counters.set_silence_limit(config.silence);
         self.takes_all.store(history_all, Ordering::Relaxed);
         self.heard.reload(config, history_all);
-        (self.resubscribe)(prefixes(config, rules, history_all));
+        if config.amqp != self.config.amqp || config.posted_to() != self.config.posted_to() {
+            tracing::warn!(bus = %config.name, "where its messages come from has changed; that takes a restart: systemctl restart reactor");
+            return;
+        }
+        (self.follow)(config, prefixes(config, rules, history_all));
     }
 
     pub(super) fn verifier(&self) -> Arc<ArcSwap<Verifier>> {

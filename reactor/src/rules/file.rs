@@ -213,6 +213,8 @@ struct Merged {
     rules_used: Vec<(String, Span)>,
     /// Where the topics of each rule stand, by its index in `site.rules`.
     topics: Vec<Span>,
+    /// Where what a bus or a rule says of `confirm` stands.
+    confirms: lower_confirm::Spans,
 }
 
 fn build(sources: Vec<Source>, files: Vec<PathBuf>, mut found: Diagnostics, built_in: &[&str]) -> Loaded {
@@ -233,7 +235,7 @@ fn build(sources: Vec<Source>, files: Vec<PathBuf>, mut found: Diagnostics, buil
     // With a file missing, every name might stand in there.
     if complete {
         check_names(&merged, &mut found);
-        lower_confirm::check(&merged.site, &merged.buses, &mut found);
+        lower_confirm::check(&merged.site, &merged.confirms, &mut found);
         lower_http::check(&merged.site, http.as_ref(), &merged.buses, &mut found);
     }
     if !found.has_errors() {
@@ -329,6 +331,7 @@ fn named(reader: &mut Reader<'_>, fields: &Fields<'_>, merged: &mut Merged) {
         if claim(&mut merged.buses, reader.found, "bus", &key.text, key.span)
             && let Some(bus) = bus
         {
+            merged.confirms.of_bus(&key.text, node);
             merged.site.buses.insert(key.text.clone(), bus);
         }
     }
@@ -352,6 +355,7 @@ fn rules(reader: &mut Reader<'_>, fields: &Fields<'_>, merged: &mut Merged, defa
         if let Some(rule) = lowered.rule {
             merged.site.rules.push(Arc::new(rule));
             merged.topics.push(lowered.on_span);
+            merged.confirms.of_rules.push(lowered.confirm);
         }
     }
 }

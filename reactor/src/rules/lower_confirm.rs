@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Span, shown};
 use super::lower::{Fields, Reader};
-use super::node::Value;
+use super::node::{Node, Value};
 use super::site::{BusConfig, Confirm, On, Site};
 use crate::bus::amqp::config::Settings;
 use crate::message::{TOPIC_BYTES_MAX, Topic};
@@ -76,27 +76,41 @@ pub(crate) fn can_confirm(bus: &BusConfig) -> Result<(), (&'static str, &'static
     Ok(())
 }
 
-/// Whether every bus that is to be published on is there, and can be. `buses`: where each is named.
-pub(super) fn check(site: &Site, buses: &BTreeMap<String, Span>, found: &mut Diagnostics) {
+/// Where what `confirm` says stands, for errors that only the whole site shows.
+#[derive(Default)]
+pub(super) struct Spans {
+    /// By bus.
+    of_buses: BTreeMap<String, Span>,
+    /// Of each rule, by its index in the site.
+    pub of_rules: Vec<Option<Span>>,
+}
+
+impl Spans {
+    /// Notes it of the bus that `node` describes.
+    pub(super) fn of_bus(&mut self, name: &str, node: &Node) {
+        let Value::Map(entries) = &node.value else { return };
+        if let Some((_, node)) = entries.iter().find(|(key, _)| key.text == "confirm") {
+            self.of_buses.insert(name.to_owned(), node.span);
+        }
+    }
+}
+
+/// Whether every bus that is to be published on is there, and can be.
+pub(super) fn check(site: &Site, spans: &Spans, found: &mut Diagnostics) {
     for (name, bus) in &site.buses {
-        let Some(span) = buses.get(name) else { continue };
+        let Some(span) = spans.of_buses.get(name) else { continue };
         match &bus.confirm {
             Confirm::No => {}
             Confirm::There => cannot(name, bus, *span, found),
             Confirm::On(target) => on(site, target, *span, found),
         }
     }
-    for rule in &site.rules {
+    for (rule, span) in site.rules.iter().zip(&spans.of_rules) {
+        let Some(span) = *span else { continue };
         match &rule.confirm {
             None | Some(Confirm::No) => {}
-            Some(Confirm::On(target)) => {
-                let span = found.span_of(&rule.place);
-                on(site, target, span, found);
-            }
-            Some(Confirm::There) => {
-                let span = found.span_of(&rule.place);
-                there(site, &rule.name, span, found);
-            }
+            Some(Confirm::On(target)) => on(site, target, span, found),
+            Some(Confirm::There) => there(site, &rule.name, span, found),
         }
     }
 }
@@ -159,6 +173,23 @@ mod tests {
         assert_eq!(said(PUBLISH, "on: a.b\n    confirm: true"), Vec::<String>::new());
         assert_eq!(said(PUBLISH, "on: a.b\n    confirm: b"), Vec::<String>::new());
         assert_eq!(said(&format!("{PUBLISH}\n    confirm: true"), "on: a.b\n    confirm: false"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_where_it_stands() {
+        let at = |bus: &str, rule: &str| {
+            let site = format!(
+                "version: 1\nbus:\n  b: {{ fedmsg: [tcp://h:1], trust: {{ x509: {{ca: c}}, unlisted: accept }}{bus} }}\n\
+                 handlers: {{h: {{exec: /bin/true}}}}\nrules:\n  - {{ name: r, on: a.b, do: h{rule} }}\n"
+            );
+            let loaded = read_str("rules.yaml", &site, Path::new("/site"));
+            let found = loaded.diagnostics.iter().next().expect("something is wrong");
+            site[found.span.start as usize..][..found.span.len as usize].to_owned()
+        };
+        assert_eq!(at("", ", confirm: nowhere"), "nowhere");
+        assert_eq!(at(", confirm: nowhere", ""), "nowhere");
+        assert_eq!(at("", ", confirm: true"), "true", "the bus can't be published on");
+        assert_eq!(at(", confirm: true", ""), "true");
     }
 
     #[test]

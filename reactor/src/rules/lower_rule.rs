@@ -77,6 +77,8 @@ pub(super) struct Lowered {
     pub name: Option<(Arc<str>, Span)>,
     pub handler: Option<(Arc<str>, Span)>,
     pub on_span: Span,
+    /// Where what `confirm` says stands.
+    pub confirm: Option<Span>,
 }
 
 /// One entry of `rules`.
@@ -101,6 +103,7 @@ pub(super) fn rule(reader: &mut Reader<'_>, fields: &Fields<'_>, default: Limits
     let confirm = lower_confirm::of_rule(reader, fields, on.as_ref());
     let span_of = |word| fields.node(word).map_or(fields.span, |node| node.span);
     let on_span = span_of(if fields.key_span("on").is_some() { "on" } else { "every" });
+    let confirm_span = fields.node("confirm").map(|node| node.span);
     let name = name.map(|name| (Arc::from(name), span_of("name")));
     let handler = handler.map(|handler| (Arc::from(handler), span_of("do")));
     let place = reader.place(span_of("name"));
@@ -128,7 +131,7 @@ pub(super) fn rule(reader: &mut Reader<'_>, fields: &Fields<'_>, default: Limits
         }
         _ => None,
     };
-    Lowered { rule, name, handler, on_span }
+    Lowered { rule, name, handler, on_span, confirm: confirm_span }
 }
 
 fn on(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<On> {

@@ -8,8 +8,8 @@ use reactor_tests::rabbitmq::{EXPIRED, FEDORA, PEER, RabbitMq, STRANGER};
 use reactor_tests::{Scratch, wait_until};
 use serde_json::{Value, json};
 
-/// Longest wait for a consumer to be there. A Python program takes a second to start, on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+const LONG: Duration = reactor_tests::PATIENCE;
 const QUEUE: &str = "peers";
 
 /// What a program printed next.

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::running::{applied, plain};
 
-/// Longest wait for anything; nothing takes nearly as long on an idle machine.
-pub const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+pub const LONG: Duration = reactor_tests::PATIENCE;
 
 /// Its topics begin with `org.test.NAME`, and its queue is called `NAME`.
 pub struct Site {

@@ -14,8 +14,8 @@ use reactor_tests::relay::Relay;
 use reactor_tests::{Scratch, wait_until};
 use serde_json::{Value, json};
 
-/// Longest wait for anything; nothing takes nearly as long on an idle machine.
-const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+const LONG: Duration = reactor_tests::PATIENCE;
 const QUEUE: &str = "source";
 const PREFIX: &str = "org.test.source";
 

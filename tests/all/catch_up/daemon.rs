@@ -12,7 +12,7 @@ use reactor_tests::pki::{Pki, now};
 use reactor_tests::{Scratch, free_port, wait_until};
 use serde_json::{Value, json};
 
-pub const SOON: Duration = Duration::from_secs(40);
+pub const SOON: Duration = reactor_tests::PATIENCE;
 /// How often the daemon is looked at before it is told once more.
 const LOOKS_PER_TRY: u32 = 40;
 const APPEND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/append");

@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reactor_tests::daemon::{Daemon, reactor_output};
+use reactor_tests::daemon::{Daemon, count_of_key, reactions, reactor_said, until_count_of_key};
 use reactor_tests::gitolite::{Gitolite, REACTOR};
 use reactor_tests::process::command;
 use reactor_tests::{Scratch, free_port, wait_until};
 use serde_json::{Map, Value, json};
 
-/// What a person who waits for access would still call soon, on a loaded machine.
-pub const SOON: Duration = Duration::from_secs(90);
-/// Between two looks at the journal: each is a process.
-const LOOK: Duration = Duration::from_millis(100);
+/// Longest wait for what is sure to come.
+pub const SOON: Duration = reactor_tests::PATIENCE;
 /// The topics of the site's bus begin so.
 pub const PREFIX: &str = "org.fedoraproject.dev.peer";
 /// The group whose members' keys are kept, where keys are.
@@ -256,55 +254,36 @@ impl Site {
 
     /// Runs `reactor ARGS…`; its exit code and all it says.
     pub fn reactor(&self, args: &[&str]) -> (i32, String) {
-        let output = reactor_output(self.dir(), args);
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+        reactor_said(self.dir(), args)
     }
 
     /// All reactions, the newest first.
     pub fn rows(&self) -> Vec<Value> {
-        let output = reactor_output(self.dir(), &["list", "--at-most", "0", "--format", "json"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        reactions(self.dir())
     }
 
     /// How many reactions with this key are in this state.
     pub fn count(&self, key: &str, state: &str) -> usize {
-        self.rows().iter().filter(|row| row["key"] == key && row["state"] == state).count()
+        count_of_key(self.dir(), key, state)
     }
 
     /// Waits until `n` reactions with this key are in this state.
     pub fn until(&self, key: &str, state: &str, n: usize) {
-        let began = Instant::now();
-        while self.count(key, state) != n {
-            let rows = || self.rows().iter().map(|row| format!("{row}\n")).collect::<String>();
-            let late = began.elapsed() > SOON;
-            assert!(!late, "no {n} reactions with the key {key} are {state}:\n{}{}", rows(), self.scratch.log());
-            std::thread::sleep(LOOK);
-        }
+        until_count_of_key(self.dir(), key, state, n, || self.scratch.log());
     }
 
     /// Waits until there are `n` reactions, and all of them are done.
     pub fn until_all_done(&self, n: usize) {
-        let began = Instant::now();
-        loop {
+        wait_until(&format!("{n} reactions, all done"), SOON, || {
             let rows = self.rows();
-            if rows.len() == n && rows.iter().all(|row| row["state"] == "done") {
-                return;
-            }
-            assert!(began.elapsed() < SOON, "not {n} that are done: {rows:?}\n{}", self.scratch.log());
-            std::thread::sleep(LOOK);
-        }
+            rows.len() == n && rows.iter().all(|row| row["state"] == "done")
+        });
     }
 
     /// Waits until the newest reaction with this key waits for its next try, and says why with these words.
     pub fn until_waits_for(&self, key: &str, why: &str) {
         let says = |row: &Value| row["key"] == key && row["reason"].as_str().is_some_and(|text| text.contains(why));
-        let began = Instant::now();
-        while !self.rows().iter().any(says) {
-            assert!(began.elapsed() < SOON, "{key} does not wait for {why:?}: {:?}", self.rows());
-            std::thread::sleep(LOOK);
-        }
+        wait_until(&format!("{key} waits for {why:?}"), SOON, || self.rows().iter().any(says));
     }
 
     /// The newest story of a key, as people read it.

@@ -11,8 +11,8 @@ use reactor_tests::process::command;
 use reactor_tests::{Daemon, Scratch, free_port, reactor_json, wait_until};
 use serde_json::Value;
 
-/// Longest wait for anything; nothing takes nearly as long on an idle machine.
-pub const LONG: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+pub const LONG: Duration = reactor_tests::PATIENCE;
 pub const SECRET: &str = "It's a Secret to Everybody";
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 pub const NEW_TOKEN: &str = "fedcba9876543210fedcba9876543210";

@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reactor_tests::daemon::{Daemon, reactor_output};
+use reactor_tests::daemon::{Daemon, count_of_key, reactions, reactor_said, until_count_of_key};
 use reactor_tests::koji::{Call, Hub, REACTOR};
 use reactor_tests::{Scratch, free_port, wait_until};
 use serde_json::{Value, json};
 
-/// What a person who waits for Koji would still call soon, on a loaded machine.
-pub const SOON: Duration = Duration::from_secs(60);
-/// Between two looks at the journal: each is a process.
-const LOOK: Duration = Duration::from_millis(100);
+/// Longest wait for what is sure to come.
+pub const SOON: Duration = reactor_tests::PATIENCE;
 /// The topics of the site's bus begin so.
 const PREFIX: &str = "org.fedoraproject.dev";
 
@@ -108,7 +106,7 @@ impl Site {
     /// And a rule for all packages. It comes due at the first start.
     pub fn every(&mut self) {
         let rules = self.rules["rules"].as_array_mut().expect("rules");
-        rules.push(json!({"name": "all of it", "every": "6h", "key": "all of it", "do": "koji"}));
+        rules.push(json!({"name": "all of it", "every": "6h", "key": "all of it", "do": "koji", "timeout": "5m"}));
         self.put("rules.yaml", &self.rules);
     }
 
@@ -149,33 +147,22 @@ impl Site {
 
     /// Runs `reactor ARGS…`; its exit code and all it says.
     pub fn reactor(&self, args: &[&str]) -> (i32, String) {
-        let output = reactor_output(self.dir(), args);
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+        reactor_said(self.dir(), args)
     }
 
     /// All reactions, the newest first.
     pub fn rows(&self) -> Vec<Value> {
-        let output = reactor_output(self.dir(), &["list", "--at-most", "0", "--format", "json"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        reactions(self.dir())
     }
 
     /// How many reactions with this key are in this state.
     pub fn count(&self, key: &str, state: &str) -> usize {
-        self.rows().iter().filter(|row| row["key"] == key && row["state"] == state).count()
+        count_of_key(self.dir(), key, state)
     }
 
     /// Waits until `n` reactions with this key are in this state.
     pub fn until(&self, key: &str, state: &str, n: usize) {
-        let began = Instant::now();
-        while self.count(key, state) != n {
-            let rows = || self.rows().iter().map(|row| format!("{row}\n")).collect::<String>();
-            let late = began.elapsed() > SOON;
-            let said = || format!("{}{}{}", rows(), self.scratch.log(), self.hub.log());
-            assert!(!late, "no {n} reactions with the key {key} are {state}:\n{}", said());
-            std::thread::sleep(LOOK);
-        }
+        until_count_of_key(self.dir(), key, state, n, || self.scratch.log() + &self.hub.log());
     }
 
     /// Waits until a reaction with this key waits for its next try, and says why with these words. Returns all it says.

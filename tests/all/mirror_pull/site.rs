@@ -16,8 +16,8 @@ use reactor_tests::rsyncd::{OWN, Rsyncd};
 use reactor_tests::{Scratch, free_port};
 use serde_json::{Value, json};
 
-/// Longest wait for anything, on a loaded machine.
-pub const SOON: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+pub const SOON: Duration = reactor_tests::PATIENCE;
 /// Between two looks: each may be a process.
 const LOOK: Duration = Duration::from_millis(50);
 

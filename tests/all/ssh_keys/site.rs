@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reactor_tests::daemon::{Daemon, reactor_output};
+use reactor_tests::daemon::{Daemon, count_of_key, reactions, reactor_said, until_count_of_key};
 use reactor_tests::sshd::Farm;
 use reactor_tests::{Scratch, free_port, wait_until};
 use serde_json::{Map, Value, json};
 
-/// What a person who waits for a key would still call soon, on a loaded machine.
-pub const SOON: Duration = Duration::from_secs(60);
+/// Longest wait for what is sure to come.
+pub const SOON: Duration = reactor_tests::PATIENCE;
 /// The topics of the site's bus begin so.
 pub const PREFIX: &str = "org.fedoraproject.dev.peer";
 /// The account group that gives a full login.
@@ -182,32 +182,22 @@ impl Site {
 
     /// Runs `reactor ARGS…`; its exit code and all it says.
     pub fn reactor(&self, args: &[&str]) -> (i32, String) {
-        let output = reactor_output(self.dir(), args);
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+        reactor_said(self.dir(), args)
     }
 
-    /// All reactions, the newest first. None while there is no journal.
+    /// All reactions, the newest first.
     pub fn rows(&self) -> Vec<Value> {
-        let output = reactor_output(self.dir(), &["list", "--at-most", "0", "--format", "json"]);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        reactions(self.dir())
     }
 
     /// How many reactions with this key are in this state.
     pub fn count(&self, key: &str, state: &str) -> usize {
-        self.rows().iter().filter(|row| row["key"] == key && row["state"] == state).count()
+        count_of_key(self.dir(), key, state)
     }
 
     /// Waits until `n` reactions with this key are in this state.
     pub fn until(&self, key: &str, state: &str, n: usize) {
-        let began = Instant::now();
-        while self.count(key, state) != n {
-            let rows = || self.rows().iter().map(|row| format!("{row}\n")).collect::<String>();
-            let late = began.elapsed() > SOON;
-            assert!(!late, "no {n} reactions with the key {key} are {state}:\n{}{}", rows(), self.scratch.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until_count_of_key(self.dir(), key, state, n, || self.scratch.log());
     }
 
     /// Publishes that the user's keys have changed, and waits until one reaction more with that key is done.

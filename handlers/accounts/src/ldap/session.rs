@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use ldap3::{Scope, ldap_escape};
 
 use super::config::{Config, Schema};
 use super::dn::Dn;
 use super::wire::{Entry, Query, Trouble, Wire};
-use crate::{Account, Members, Notes};
+use crate::{Account, Members};
 use handler_api::words::{is_name, quoted};
 
 /// Groups, or people, in one filter.

@@ -17,8 +17,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use forge::document::{List, Name, Pairs, Placed, from_json, from_yaml, list, pairs};
-use forge::notes::Notes;
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;

@@ -13,9 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forge::document::Name;
-use forge::notes::Notes;
 use forge::pagure::{Address, Listing, Pagure as Site, Project, Users};
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use handler_api::words::{Words, is_name, quoted};
 use serde_json::Value;
 

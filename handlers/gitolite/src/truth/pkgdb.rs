@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use forge::document::Name;
-use forge::notes::Notes;
 use forge::server::{Server, found, is_json, said};
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use handler_api::words::{Words, is_name, quoted};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};

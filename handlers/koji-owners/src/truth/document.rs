@@ -14,8 +14,8 @@
 use std::collections::BTreeMap;
 
 use forge::document::{List, Name, Pairs, Placed, from_json, from_yaml};
-use forge::notes::Notes;
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 

@@ -13,10 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use accounts::curl::check_url;
 use forge::document::{List, Name, Pairs};
-use forge::notes::Notes;
 use forge::pagure::{Listing, Pagure as Site, Project};
 use forge::server::{Server, found};
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use handler_api::words::{Words, is_name, quoted};
 use serde_json::Value;
 

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use accounts::curl::{Answer, encode};
 use forge::document::Name;
-use forge::notes::Notes;
 use forge::server::{Server, found, is_json};
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use handler_api::words::{Words, is_name, quoted};
 use serde::Deserialize;
 use serde_json::Value;

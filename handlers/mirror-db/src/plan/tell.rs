@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 
 use handler_api::limits::NOTES_MAX;
+use handler_api::notes::few;
 use handler_api::{Action, Change, Plan};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -23,13 +24,7 @@ const SUM_SHOWN: usize = 16;
 
 pub(super) fn told(known: &Known, rows: &Rows) -> Plan {
     let teller = Teller::new(known, rows);
-    let mut plan = Plan { changes: teller.changes(rows), notes: rows.notes.clone() };
-    if plan.notes.len() > NOTES_MAX {
-        let more = plan.notes.len() - (NOTES_MAX - 1);
-        plan.notes.truncate(NOTES_MAX - 1);
-        plan.notes.push(format!("and {more} more notes"));
-    }
-    plan
+    Plan { changes: teller.changes(rows), notes: few(rows.notes.clone(), NOTES_MAX) }
 }
 
 pub(super) fn digest(known: &Known, rows: &Rows) -> String {

@@ -7,9 +7,11 @@ use std::io::{BufReader, Seek as _};
 use std::os::unix::fs::MetadataExt;
 
 use handler_api::Failure;
+use handler_api::notes::Notes;
 
 use self::lines::{Algorithm, Entry, Refused, Said};
-use super::names::{self, Excludes, Notes};
+use super::NOTES_MAX;
+use super::names::{self, Excludes};
 use super::{Ask, List};
 use crate::details::is_read;
 use crate::rows::{File, Files, Found, Part, Sums, Tree};
@@ -75,7 +77,7 @@ pub(super) fn read(list: &List, ask: &Ask<'_>) -> Result<Tree, Failure> {
         folders: Vec::new(),
         sums: HashMap::new(),
         last: (Vec::new(), None),
-        notes: Notes::default(),
+        notes: Notes::at_most(NOTES_MAX),
     };
     reading.run()?;
     Ok(reading.into_tree())
@@ -144,7 +146,7 @@ impl Reading<'_> {
         let Said::Entry(Entry { kind: b'd', time, readable, path, .. }) = said else { return Ok(()) };
         let Some(rest) = names::under(self.inside.as_bytes(), path) else { return Ok(()) };
         let Some(text) = names::text(rest) else {
-            self.notes.say(|| format!("left out, its name can't be written: {}", names::shown(path)));
+            self.notes.add(|| format!("left out, its name can't be written: {}", names::shown(path)));
             return Ok(());
         };
         if self.near(&self.whole(text)) {
@@ -217,7 +219,7 @@ impl Reading<'_> {
         let Some(at) = self.directory(parent(rest).unwrap_or_default()) else { return };
         let Some(folder) = self.folders.get_mut(at).filter(|folder| folder.wanted) else { return };
         let Some(name) = names::text(base(rest)) else {
-            self.notes.say(|| format!("left out, its name can't be written: {}", names::shown(entry.path)));
+            self.notes.add(|| format!("left out, its name can't be written: {}", names::shown(entry.path)));
             return;
         };
         folder.has_summary |= name == "summary";
@@ -243,7 +245,7 @@ impl Reading<'_> {
         {
             let name = self.whole(text);
             if self.ask.part.has(&name) && !self.excludes.has_or_above(&name, self.ask.top) {
-                self.notes.say(|| format!("passed over, the list has files in {name}, but no line for itself"));
+                self.notes.add(|| format!("passed over, the list has files in {name}, but no line for itself"));
             }
         }
         at
@@ -279,7 +281,7 @@ impl Reading<'_> {
 
     fn into_tree(self) -> Tree {
         let mut tree =
-            Tree { sums: self.sums.into_iter().collect(), notes: self.notes.into_lines(), ..Tree::default() };
+            Tree { sums: self.sums.into_iter().collect(), notes: self.notes.into_sentences(), ..Tree::default() };
         let mut names: Vec<(usize, String)> = Vec::with_capacity(self.index.len());
         for (rest, at) in &self.index {
             let rest = names::text(rest).unwrap_or_default();

@@ -5,8 +5,6 @@ use std::fmt::Write as _;
 use handler_api::Failure;
 use regex::RegexSet;
 
-use super::NOTES_MAX;
-
 /// The excludes, tied to the beginning of the name.
 pub(super) struct Excludes(RegexSet);
 
@@ -27,30 +25,6 @@ impl Excludes {
     pub(super) fn has_or_above(&self, name: &str, top: &str) -> bool {
         let ends = name.match_indices('/').map(|(at, _)| at).chain([name.len()]);
         ends.filter(|end| *end > top.len()).any(|end| self.has(name.get(..end).unwrap_or(name)))
-    }
-}
-
-/// Sentences for a person; after [`NOTES_MAX`] they are only counted.
-#[derive(Default)]
-pub(super) struct Notes {
-    told: Vec<String>,
-    more: usize,
-}
-
-impl Notes {
-    pub(super) fn say(&mut self, sentence: impl FnOnce() -> String) {
-        if self.told.len() < NOTES_MAX {
-            self.told.push(sentence());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    pub(super) fn into_lines(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.told.push(format!("and {} more", self.more));
-        }
-        self.told
     }
 }
 

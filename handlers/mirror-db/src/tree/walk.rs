@@ -5,10 +5,12 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use handler_api::Failure;
+use handler_api::notes::Notes;
 use rustix::fs::{FileType, RawDir, SeekFrom, Stat, fstat, seek};
 use rustix::io::Errno;
 
-use super::names::{self, Excludes, Notes};
+use super::NOTES_MAX;
+use super::names::{self, Excludes};
 use super::{Ask, folder};
 use crate::details::is_read;
 use crate::rows::{File, Files, Found, Part, Tree};
@@ -42,7 +44,7 @@ pub(super) fn walk(ask: &Ask<'_>) -> Result<Tree, Failure> {
         Part::Whole => walk.directory(&top, ask.top.to_owned(), true, 0)?,
         Part::Below(hinted) => walk.hinted(&top, hinted)?,
     }
-    walk.tree.notes = std::mem::take(&mut walk.notes).into_lines();
+    walk.tree.notes = std::mem::take(&mut walk.notes).into_sentences();
     walk.not_suddenly_empty()?;
     walk.settle()?;
     Ok(walk.tree)
@@ -58,7 +60,7 @@ impl<'a> Walk<'a> {
             ask,
             excludes,
             tree: Tree::default(),
-            notes: Notes::default(),
+            notes: Notes::at_most(NOTES_MAX),
             buffer: Vec::with_capacity(ENTRIES_BYTES),
             began: settle::seconds(settle::now()),
             fresh: Vec::new(),
@@ -134,7 +136,7 @@ impl Walk<'_> {
             let at = entered.as_ref().unwrap_or(top);
             let child = names::below(&name, part);
             if self.excludes.has(&child) {
-                self.notes.say(|| format!("{child} is left out by `excludes`"));
+                self.notes.add(|| format!("{child} is left out by `excludes`"));
                 return Ok(());
             }
             let next = match folder::enter(at, *part) {
@@ -146,7 +148,7 @@ impl Walk<'_> {
                     );
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
-                    self.notes.say(|| format!("{child} is a file or a link, no directory: not walked"));
+                    self.notes.add(|| format!("{child} is a file or a link, no directory: not walked"));
                     return Ok(());
                 }
                 Err(error) => return Err(self.errno(&child, error)),
@@ -168,7 +170,7 @@ impl Walk<'_> {
         let seen = self.look(at.as_fd(), &name)?;
         for bad in &seen.bad {
             let name = &name;
-            self.notes.say(|| format!("left out, its name can't be written: {name}/{}", names::shown(bad)));
+            self.notes.add(|| format!("left out, its name can't be written: {name}/{}", names::shown(bad)));
         }
         let readable = above && seen.readable;
         let has = |wanted: &CStr| seen.below.iter().any(|child| child.as_c_str() == wanted);

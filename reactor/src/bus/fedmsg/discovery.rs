@@ -1,5 +1,6 @@
-//! Where a fedmsg bus finds its publishers when the site does not list them: DNS, and a file with what `fedmsg-config` prints. Both are
-//! asked again while the daemon runs, on a thread of its own; what they say is connected to, what they say no more is left.
+//! Where a fedmsg bus finds its publishers: listed by the site, by DNS, and in a file with what `fedmsg-config` prints. The latter two are
+//! asked again while the daemon runs, on a thread of its own; what they say is connected to, what they say no more is left. So it is
+//! when the site itself names others.
 //!
 //! Unknown is not empty: where no answer comes, or none that names anybody, the addresses from before stay.
 
@@ -14,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Order, Subscriber, dns};
+use super::{Order, Orders, dns};
 use crate::bus::Counters;
 
-/// Most addresses that are connected to. Each costs a file descriptor.
+/// Most addresses that are taken from one place. Each costs a file descriptor.
 pub const ADDRESSES_MAX: usize = 1_000;
 /// Shortest and longest time after which DNS is asked again, in seconds, whatever the TTL says.
 pub const DNS_SECONDS: (u64, u64) = (1, 300);
@@ -60,6 +61,16 @@ impl Discovery {
     }
 }
 
+/// What a site says of the addresses of a bus.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// Those that it lists.
+    pub fixed: Vec<String>,
+    /// Where it has more looked for.
+    pub discovery: Discovery,
+}
+
+#[derive(PartialEq)]
 enum Place {
     Dns(String, Option<SocketAddr>),
     File(PathBuf),
@@ -133,7 +144,8 @@ struct Follower {
     places: Vec<Followed>,
     orders: Weak<Mutex<zmq::Socket>>,
     counters: Arc<Counters>,
-    end: Receiver<()>,
+    changes: Receiver<Named>,
+    /// What the source is connected to.
     told: BTreeSet<String>,
 }
 
@@ -141,28 +153,25 @@ struct Follower {
 ///
 /// # Errors
 /// When the system gives no more threads.
-#[allow(clippy::disallowed_methods, reason = "the time of the next question is measured")]
 pub(super) fn follow(
     bus: &Arc<str>,
-    fixed: &[String],
-    discovery: &Discovery,
-    orders: &Subscriber,
+    named: Named,
+    orders: &Orders,
     counters: &Arc<Counters>,
-) -> std::io::Result<Sender<()>> {
-    let (alive, end) = channel();
-    let now = Instant::now();
-    let followed = |place| Followed { place, known: Vec::new(), wrong: None, stamp: None, due: now, failed: 0 };
-    let follower = Follower {
+) -> std::io::Result<Sender<Named>> {
+    let (sender, changes) = channel();
+    let mut follower = Follower {
         bus: bus.clone(),
-        fixed: fixed.to_vec(),
-        places: discovery.places().into_iter().map(followed).collect(),
+        told: named.fixed.iter().cloned().collect(),
+        fixed: Vec::new(),
+        places: Vec::new(),
         orders: Arc::downgrade(&orders.0),
         counters: counters.clone(),
-        end,
-        told: fixed.iter().cloned().collect(),
+        changes,
     };
+    follower.change(named);
     std::thread::Builder::new().name(format!("addresses {bus}")).spawn(move || follower.run())?;
-    Ok(alive)
+    Ok(sender)
 }
 
 impl Follower {
@@ -175,21 +184,42 @@ impl Follower {
             if !self.tell() {
                 return;
             }
-            let due = self.places.iter().map(|followed| followed.due).min().unwrap_or(now);
-            match self.end.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            let changed = match self.places.iter().map(|followed| followed.due).min() {
+                Some(due) => self.changes.recv_timeout(due.saturating_duration_since(Instant::now())),
+                // Nowhere to ask: until the site names others.
+                None => self.changes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match changed {
+                Ok(named) => self.change(named),
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// What the site says now. A place that it named before keeps what is known of it.
+    #[allow(clippy::disallowed_methods, reason = "the time of the next question is measured")]
+    fn change(&mut self, named: Named) {
+        let (mut before, now) = (std::mem::take(&mut self.places), Instant::now());
+        let followed = |place| match before.iter().position(|followed| followed.place == place) {
+            Some(at) => before.swap_remove(at),
+            None => Followed { place, known: Vec::new(), wrong: None, stamp: None, due: now, failed: 0 },
+        };
+        self.places = named.discovery.places().into_iter().map(followed).collect();
+        self.fixed = named.fixed;
     }
 
     /// Passes on what is known now. False when the source is gone.
     fn tell(&mut self) -> bool {
         let Some(orders) = self.orders.upgrade() else { return false };
         let known = self.places.iter().flat_map(|followed| &followed.known);
-        let wanted: BTreeSet<String> = self.fixed.iter().chain(known).cloned().collect();
+        let mut wanted: BTreeSet<String> = self.fixed.iter().chain(known).cloned().collect();
+        // Whom a place that has not answered yet would name is not known: until then nobody is left.
+        if self.places.iter().any(|followed| followed.known.is_empty()) {
+            wanted.extend(self.told.iter().cloned());
+        }
         if wanted != self.told {
-            Subscriber(orders).order(Order::Connect(wanted.iter().cloned().collect()));
+            Orders(orders).order(Order::Connect(wanted.iter().cloned().collect()));
             self.told = wanted;
         }
         let wrong: Vec<String> = self.places.iter().filter_map(Followed::problem).collect();

@@ -29,14 +29,3 @@ fn under_is_by_whole_parts() {
     assert_eq!(under(b"pub/epel", b"pub/epel-old/9"), None);
     assert_eq!(under(b"", b"9/x"), Some(&b"9/x"[..]));
 }
-
-#[test]
-fn notes_are_counted_after_the_limit() {
-    let mut notes = Notes::default();
-    for number in 0..NOTES_MAX + 3 {
-        notes.say(|| number.to_string());
-    }
-    let lines = notes.into_lines();
-    assert_eq!(lines.len(), NOTES_MAX + 1);
-    assert_eq!(lines.last().unwrap(), "and 3 more");
-}

@@ -1,0 +1,43 @@
+//! How an outcome goes out on each kind of bus.
+
+use super::{Confirmation, Waiting};
+use crate::bus::amqp;
+use crate::bus::amqp::config::AmqpBus;
+use crate::bus::amqp::publish::AmqpPublisher;
+use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
+
+/// Publishes one after the other; `confirmed` has those that the broker took, also when it did not take all.
+pub(super) async fn tell_broker(
+    name: &str,
+    bus: &AmqpBus,
+    waiting: Waiting,
+    confirmed: &mut Vec<(String, Confirmation, String)>,
+) -> Result<(), String> {
+    // A connection for each time: one that idles would need to be kept alive, and files with passwords change.
+    let amqp = amqp::resolve(name, bus).map_err(|error| error.to_string())?;
+    if amqp.topic_prefix.is_empty() {
+        return Err("it has no `topic_prefix`, and a topic that begins with reactor. is believed by no reactor".into());
+    }
+    let broken = |broken: amqp::connection::Broken| format!("what became of messages can't be published: {broken}");
+    let mut publisher = AmqpPublisher::open(&amqp).await.map_err(broken)?;
+    for (setting, one) in waiting {
+        let body = one.body.to_string();
+        publisher.publish(&one.topic, &one.id, one.at, body.as_bytes()).await.map_err(broken)?;
+        let topic = publisher.whole_topic(&one.topic);
+        let said = format!("published on bus {name} as {topic} {}; the broker has it", one.id);
+        confirmed.push((setting, one, said));
+    }
+    publisher.close().await;
+    Ok(())
+}
+
+/// The message as fedmsg has it.
+pub(super) fn envelope(signer: Option<&Signer>, topic: &str, one: &Confirmation, i: u64) -> Result<Vec<u8>, String> {
+    let username = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "reactor".into());
+    let outgoing =
+        Outgoing { topic, msg: &one.body, i, msg_id: &one.id, timestamp_s: one.at.as_second(), username: &username };
+    match signer {
+        Some(signer) => signer.envelope(&outgoing),
+        None => Ok(unsigned_envelope(&outgoing)),
+    }
+}
