@@ -90,6 +90,21 @@ async fn a_server_that_fails_for_a_moment_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_on_failing_is_given_up() {
+    let server = Datagrepper::start();
+    server.fail((0..100).map(|_| Fault::Status(503)));
+    let (overlap, at_most, patience) = (HOUR, HOUR, Duration::from_secs(12));
+    let config = CatchUp { server: datagrepper(&server), believe_all: true, overlap, at_most, patience };
+    let mut asking = Asking::new(&"b".into(), &config, &Filter::All, Arc::new(|_| true), window());
+    let failure = asking.next().await.expect_err("given up");
+    assert!(
+        failure.message().contains("HTTP 503") && failure.message().contains("(asked again for 12s)"),
+        "{failure:?}"
+    );
+    assert!(server.asked().len() > 1 && asking.reached().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_wrong_answer_is_told_with_what_to_try() {
     let server = Datagrepper::start();
     let page = json!({"raw_messages": {}, "pages": 1, "total": 1}).to_string();
