@@ -86,6 +86,7 @@ impl Ear {
             "bus {} does not say where to listen, so nobody can be heard there\nhint: add `fedmsg: [tcp://HOST:PORT]` with the address that the reactor publishes on, or `trust: {{broker: accept}}` beside `amqp`",
             config.name
         );
+        let config = &listed(config)?;
         let runtime = super::runtime()?;
         let (tell, heard) = mpsc::channel(WAITING_MAX);
         let (source, connections) = runtime.block_on(async { source(config) })?;
@@ -174,6 +175,25 @@ impl Ear {
     }
 }
 
+/// The same bus with all its addresses listed: only then can be known whether all of them are connected.
+fn listed(config: &BusConfig) -> anyhow::Result<BusConfig> {
+    let mut config = config.clone();
+    for (place, answer) in std::mem::take(&mut config.discovery).ask() {
+        match answer {
+            Ok(addresses) => config.fedmsg.extend(addresses),
+            Err(why) => eprintln!("warning: bus {}: {place}: {why}", config.name),
+        }
+    }
+    config.fedmsg.sort_unstable();
+    config.fedmsg.dedup();
+    anyhow::ensure!(
+        config.amqp.is_some() || !config.fedmsg.is_empty(),
+        "bus {}: no address to listen to was found, so nothing was published\nhint: reactor doctor SITE asks the same places; or publish without --wait",
+        config.name
+    );
+    Ok(config)
+}
+
 /// What to read, and how many connections that makes.
 fn source(config: &BusConfig) -> anyhow::Result<(Box<dyn Source>, u64)> {
     let wants: Wants = Arc::new(tells_of_outcome);
@@ -191,7 +211,7 @@ fn source(config: &BusConfig) -> anyhow::Result<(Box<dyn Source>, u64)> {
         return Ok((Box::new(AmqpSource::open(&config.name, &own, wants)?), 1));
     }
     let source = FedmsgSource::open(config, wants, vec![String::new()])?;
-    Ok((Box::new(source), config.fedmsg.len().max(1) as u64))
+    Ok((Box::new(source), config.fedmsg.len() as u64))
 }
 
 async fn listen(mut source: Box<dyn Source>, tell: mpsc::Sender<RawMessage>) {
@@ -244,6 +264,24 @@ mod tests {
             body,
             headers: serde_json::Map::new(),
         }
+    }
+
+    #[test]
+    fn addresses_that_are_asked_for_are_waited_for_like_those_that_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = "version: 1\nbus:\n  b:\n    fedmsg: {config: e.json, addresses: ['tcp://a:1']}\n    trust: {unsigned: accept, unlisted: accept}\n";
+        std::fs::write(dir.path().join("site.yaml"), site).unwrap();
+        let found = |endpoints: &str| {
+            std::fs::write(dir.path().join("e.json"), endpoints).unwrap();
+            let bus = super::super::publish::bus_of_site("b", &[dir.path().join("site.yaml")]).unwrap();
+            listed(&bus).unwrap()
+        };
+        let bus = found(r#"{"endpoints": {"x": ["tcp://b:1", "tcp://a:1"]}}"#);
+        assert_eq!(
+            (bus.fedmsg.as_slice(), bus.discovery.is_empty()),
+            (&["tcp://a:1".into(), "tcp://b:1".into()][..], true)
+        );
+        assert_eq!(found("{").fedmsg, ["tcp://a:1"], "the rest is said");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         Ok((counted, nodes)) => (Ok(counted), nodes),
         Err(unread) => (Err(unread), Vec::new()),
     };
+    // One that can't write its journal may have no more to say than that.
+    let runs = asked.is_ok();
     let (status, mut wrong) = match (asked, &counted) {
         (Ok(answered), _) => (answered.status, answered.wrong),
         (Err(_), Ok(_)) => (None, Vec::new()),
@@ -49,7 +51,6 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         }
     };
     wrong.iter().for_each(|wrong| eprintln!("error: {wrong}"));
-    let runs = status.is_some();
     if common.format == Format::Json {
         let mut whole = status.unwrap_or_else(|| json!({"running": null}));
         whole["journal"] = json!(counts);
