@@ -81,6 +81,13 @@ async fn what_nobody_wants_is_dropped_by_its_topic_and_the_rest_comes_the_oldest
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_rule_wants_anything_nothing_is_asked() {
+    let server = Datagrepper::start();
+    assert!(all(asking_for(datagrepper(&server), true, &Filter::of([].iter()))).await.is_empty());
+    assert!(server.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_fails_for_a_moment_is_asked_again() {
     let server = Datagrepper::start();
     server.keep(&unsigned(1, now().as_second()));
