@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
-use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
+use reactor::message::RawMessage;
+use reactor_tests::daemon::{Daemon, hold_journal, reactor_json, reactor_output};
 use reactor_tests::peers::PythonPeers;
 use reactor_tests::pki::{Pki, SIGNER};
 use reactor_tests::rabbitmq::{REACTOR, RabbitMq};
@@ -158,6 +159,33 @@ async fn what_a_killed_daemon_did_not_publish_goes_out_after_its_restart_and_onl
     assert_eq!(body["msg"]["messages"], json!([cause]));
     wait_until("the outbox is empty", LONG, || site.waiting() == 0);
     // The next thing that comes is about the next message: the first was published once.
+    let (code, lines, stderr) = site.publish(&[], "update", "threebean");
+    assert_eq!(code, Some(0), "{stderr}");
+    let body: Value = serde_json::from_slice(&next(&mut source).await.body).expect("JSON");
+    assert_eq!(body["msg"]["messages"], json!([lines[0]["id"]]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_between_publishing_and_taking_it_out_it_says_the_same_once_more() {
+    let site = Site::new();
+    let mut daemon = site.run();
+    let (code, _, stderr) = site.publish(&[], "update", "ralph");
+    assert_eq!(code, Some(0), "{stderr}");
+    let done = || reactor_json(site.scratch.path(), &["list"]).iter().any(|row| row["state"] == "done");
+    wait_until("it is done", LONG, done);
+    wait_until("its outcome waits for somebody to subscribe", LONG, || site.waiting() == 1);
+    // From here on it can publish, but not write that it has.
+    let journal = hold_journal(site.scratch.path(), LONG);
+    let mut source = listen_to(&[site.outcomes], &[""]);
+    let id = |raw: &RawMessage| serde_json::from_slice::<Value>(&raw.body).expect("JSON")["msg_id"].clone();
+    let first = next(&mut source).await;
+    daemon.kill_9();
+    drop(journal);
+    let _daemon = site.run();
+    let again = next(&mut source).await;
+    assert_eq!((id(&again), &again.topic), (id(&first), &first.topic));
+    wait_until("the outbox is empty", LONG, || site.waiting() == 0);
+    // What comes now is of the next message: twice was enough.
     let (code, lines, stderr) = site.publish(&[], "update", "threebean");
     assert_eq!(code, Some(0), "{stderr}");
     let body: Value = serde_json::from_slice(&next(&mut source).await.body).expect("JSON");

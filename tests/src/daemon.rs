@@ -70,6 +70,18 @@ impl Daemon {
     }
 }
 
+/// Keeps every other program from writing the journal of the daemon in `dir`, as a full disk would, until it is dropped.
+///
+/// # Panics
+/// When the journal can't be opened, or is not free within `limit`.
+#[must_use]
+pub fn hold_journal(dir: &Path, limit: Duration) -> rusqlite::Connection {
+    let journal = rusqlite::Connection::open(dir.join("state/journal.db")).expect("the journal");
+    journal.busy_timeout(limit).expect("an option");
+    journal.execute_batch("BEGIN IMMEDIATE").expect("the journal's lock");
+    journal
+}
+
 /// Runs `reactor ARGS… --state DIR/state` in `dir` to its end.
 ///
 /// # Panics

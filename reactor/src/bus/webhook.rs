@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::queue::{Offered, Queue};
 use super::{BoxFuture, BusError, Counters, Source};
+use crate::journal::REFUSED_BODY_BYTES_MAX;
 use crate::message::RawMessage;
 
 /// What was posted and is not yet journaled, and who waits for that.
@@ -41,8 +42,10 @@ impl Inbox {
     }
 
     /// Takes in what is refused, for the journal and the log. Nobody waits for that; where there is no room, the answer that
-    /// its sender got is all there is.
-    pub fn put_refused(&self, raw: RawMessage) {
+    /// its sender got is all there is. No more of its body waits than the journal keeps: a stranger must not fill the queue.
+    pub fn put_refused(&self, mut raw: RawMessage) {
+        raw.body.truncate(REFUSED_BODY_BYTES_MAX);
+        raw.body.shrink_to_fit();
         self.offer(raw);
     }
 
@@ -108,6 +111,13 @@ mod tests {
     fn raw(token: u64) -> RawMessage {
         let (bus, topic, body) = ("b".into(), "/hook".into(), b"{}".to_vec());
         RawMessage { bus, topic, body, received: Timestamp::UNIX_EPOCH, token, form: Form::Envelope }
+    }
+
+    #[tokio::test]
+    async fn of_what_is_refused_only_the_beginning_waits() {
+        let mut source = WebhookSource::new(&"b".into(), 2);
+        source.inbox().put_refused(RawMessage { body: vec![b'x'; REFUSED_BODY_BYTES_MAX + 1], ..raw(0) });
+        assert_eq!(source.next(9).await.expect("a working source")[0].body.len(), REFUSED_BODY_BYTES_MAX);
     }
 
     #[tokio::test]

@@ -38,6 +38,8 @@ pub struct Ear {
     bus: String,
     /// Connections that it takes to hear all of the bus.
     connections: u64,
+    /// Whether it is a broker that brings what is said.
+    is_broker: bool,
 }
 
 /// What was said of one message.
@@ -84,13 +86,15 @@ impl Ear {
             "bus {} does not say where to listen, so nobody can be heard there\nhint: add `fedmsg: [tcp://HOST:PORT]` with the address that the reactor publishes on, or `trust: {{broker: accept}}` beside `amqp`",
             config.name
         );
+        let config = &listed(config)?;
         let runtime = super::runtime()?;
         let (tell, heard) = mpsc::channel(WAITING_MAX);
         let (source, connections) = runtime.block_on(async { source(config) })?;
         let counters = source.counters();
         runtime.spawn(listen(source, tell));
         let verifier = Verifier::open(config.trust.clone());
-        let ear = Self { runtime, heard, verifier, counters, bus: config.name.to_string(), connections };
+        let (bus, is_broker) = (config.name.to_string(), config.amqp.is_some());
+        let ear = Self { runtime, heard, verifier, counters, bus, connections, is_broker };
         ear.ready(limit)?;
         Ok(ear)
     }
@@ -107,11 +111,11 @@ impl Ear {
         }
         match connected() {
             0 => Err(anyhow!(
-                "bus {}: nobody can be heard there within {}, so nothing was published{}\nhint: reactor tail --bus {}; or publish without --wait",
+                "bus {}: nobody can be heard there within {}, so nothing was published{}\nhint: {}; or publish without --wait",
                 self.bus,
                 show_duration(limit),
                 self.counters.trouble().map(|why| format!(": {why}")).unwrap_or_default(),
-                self.bus
+                if self.is_broker { "reactor doctor".to_owned() } else { format!("reactor tail --bus {}", self.bus) }
             )),
             n if n < self.connections => {
                 eprintln!("warning: bus {}: {n} of {} addresses are connected", self.bus, self.connections);
@@ -159,12 +163,35 @@ impl Ear {
             0 => "nobody said what became of it".to_owned(),
             n => format!("of {} reactions {n} were told of", told.rules),
         };
+        let place = match self.is_broker {
+            true => "does it publish on the same exchange as bus",
+            false => "is its address in `fedmsg` of bus",
+        };
         eprintln!(
-            "error: {heard} within {}: {id}\nhint: has the rule `confirm: true` at the reactor, and is its address in `fedmsg` of bus {}? There: reactor list, reactor status",
+            "error: {heard} within {}: {id}\nhint: has the rule `confirm: true` at the reactor, and {place} {}? There: reactor list, reactor status",
             show_duration(limit),
             self.bus
         );
     }
+}
+
+/// The same bus with all its addresses listed: only then can be known whether all of them are connected.
+fn listed(config: &BusConfig) -> anyhow::Result<BusConfig> {
+    let mut config = config.clone();
+    for (place, answer) in std::mem::take(&mut config.discovery).ask() {
+        match answer {
+            Ok(addresses) => config.fedmsg.extend(addresses),
+            Err(why) => eprintln!("warning: bus {}: {place}: {why}", config.name),
+        }
+    }
+    config.fedmsg.sort_unstable();
+    config.fedmsg.dedup();
+    anyhow::ensure!(
+        config.amqp.is_some() || !config.fedmsg.is_empty(),
+        "bus {}: no address to listen to was found, so nothing was published\nhint: reactor doctor SITE asks the same places; or publish without --wait",
+        config.name
+    );
+    Ok(config)
 }
 
 /// What to read, and how many connections that makes.
@@ -176,13 +203,15 @@ fn source(config: &BusConfig) -> anyhow::Result<(Box<dyn Source>, u64)> {
         let queue = Queue { exclusive: true, auto_delete: true, ..Queue::default() };
         let name = super::publish::random_uuid()?;
         amqp.queues = BTreeMap::from([(name, queue)]);
+        // It is not there yet, whatever those of the daemon are; and what is to be read is there.
+        (amqp.passive_declares, amqp.exchanges) = (false, BTreeMap::new());
         let routing_keys = vec!["#.reactor.reaction.*".to_owned()];
         amqp.bindings = vec![Binding { exchange: amqp.publish_exchange.clone(), queue: None, routing_keys }];
         let own = AmqpBus { settings: Settings::Words(Box::new(amqp)), password: None };
         return Ok((Box::new(AmqpSource::open(&config.name, &own, wants)?), 1));
     }
     let source = FedmsgSource::open(config, wants, vec![String::new()])?;
-    Ok((Box::new(source), config.fedmsg.len().max(1) as u64))
+    Ok((Box::new(source), config.fedmsg.len() as u64))
 }
 
 async fn listen(mut source: Box<dyn Source>, tell: mpsc::Sender<RawMessage>) {
@@ -235,6 +264,24 @@ mod tests {
             body,
             headers: serde_json::Map::new(),
         }
+    }
+
+    #[test]
+    fn addresses_that_are_asked_for_are_waited_for_like_those_that_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = "version: 1\nbus:\n  b:\n    fedmsg: {config: e.json, addresses: ['tcp://a:1']}\n    trust: {unsigned: accept, unlisted: accept}\n";
+        std::fs::write(dir.path().join("site.yaml"), site).unwrap();
+        let found = |endpoints: &str| {
+            std::fs::write(dir.path().join("e.json"), endpoints).unwrap();
+            let bus = super::super::publish::bus_of_site("b", &[dir.path().join("site.yaml")]).unwrap();
+            listed(&bus).unwrap()
+        };
+        let bus = found(r#"{"endpoints": {"x": ["tcp://b:1", "tcp://a:1"]}}"#);
+        assert_eq!(
+            (bus.fedmsg.as_slice(), bus.discovery.is_empty()),
+            (&["tcp://a:1".into(), "tcp://b:1".into()][..], true)
+        );
+        assert_eq!(found("{").fedmsg, ["tcp://a:1"], "the rest is said");
     }
 
     #[test]

@@ -109,7 +109,7 @@ fn journal(state: &Path, answers: bool) -> Finding {
     }
 }
 
-/// What a running daemon says of its buses: what keeps one from being read, a silence that is too long.
+/// What a running daemon says of its buses: what keeps one from being read or published on, a silence that is too long.
 fn told_by_daemon(status: &Value) -> Vec<(String, Finding)> {
     let mut found = Vec::new();
     for bus in status["buses"].as_array().into_iter().flatten() {
@@ -117,6 +117,11 @@ fn told_by_daemon(status: &Value) -> Vec<(String, Finding)> {
         let problems = bus["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
         found.extend(problems.map(|why| (place.clone(), Finding::bad(why, "the daemon's log: journalctl -u reactor"))));
     }
+    let problems = status["confirms"]["problems"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    found.extend(problems.map(|why| {
+        let hint = "the daemon's log: journalctl -u reactor; docs/bus.md: telling the publisher what became of it";
+        ("what the daemon publishes".to_owned(), Finding::bad(why, hint))
+    }));
     found
 }
 
@@ -234,6 +239,8 @@ mod tests {
         let found = told_by_daemon(&status);
         assert_eq!(found.len(), 1);
         assert!(!found[0].1.good && found[0].1.what == silent && found[0].0.contains("ours"), "{found:?}");
+        let status = json!({"confirms": {"problems": ["bus ours: nobody has subscribed"]}});
+        assert!(!told_by_daemon(&status)[0].1.good, "what it can't publish is told, too");
         assert!(told_by_daemon(&Value::Null).is_empty(), "no daemon, nothing to say");
     }
 

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reactor::http::CONNECTIONS_AT_ONCE_MAX;
-use reactor_tests::daemon::reactor_output;
+use reactor_tests::daemon::{hold_journal, reactor_output};
 use reactor_tests::{Daemon, random_below, reactor_json, wait_until};
-use rusqlite::Connection;
 
 use super::site::{LONG, Stage, github, rest};
 
@@ -85,20 +84,12 @@ pub fn raw_post(port: u16, headers: &[String], body: &str) -> String {
     rest(stream)
 }
 
-/// Keeps the daemon from writing its journal, as a full disk would.
-fn occupied(stage: &Stage) -> Connection {
-    let journal = Connection::open(stage.dir().join("state/journal.db")).expect("the journal");
-    journal.busy_timeout(LONG).expect("an option");
-    journal.execute_batch("BEGIN IMMEDIATE").expect("the journal's lock");
-    journal
-}
-
 #[test]
 fn killed_between_post_and_answer_it_has_promised_nothing_and_the_second_post_is_the_only_one() {
     let mut stage = Stage::new("http-kill-in-hand");
     let (body, port) = (r#"{"line": "one"}"#, stage.port);
     let headers = github("push", "d-1", body);
-    let occupier = occupied(&stage);
+    let occupier = hold_journal(stage.dir(), LONG);
     let posting = std::thread::spawn({
         let headers = headers.clone();
         move || raw_post(port, &headers, body)
@@ -119,7 +110,7 @@ fn killed_between_post_and_answer_it_has_promised_nothing_and_the_second_post_is
 #[test]
 fn while_the_journal_can_not_be_written_nobody_is_told_that_it_can_forget() {
     let stage = Stage::new("http-journal");
-    let occupier = occupied(&stage);
+    let occupier = hold_journal(stage.dir(), LONG);
     let body = r#"{"line": "one"}"#;
     let said = stage.push("d-1", body);
     assert_eq!((said.status, said.headers.contains_key("retry-after")), (503, true), "{said:?}");

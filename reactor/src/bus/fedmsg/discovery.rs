@@ -28,6 +28,8 @@ pub const RETRY_SECONDS: (u64, u64) = (1, 60);
 pub const FILE_LOOK_SECONDS: u64 = 1;
 /// Largest file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longest name of a host, in bytes.
+const HOST_BYTES_MAX: usize = 255;
 /// What the file is called where a site names it.
 pub const FILE_WHAT: &str = "what fedmsg-config prints";
 
@@ -119,8 +121,9 @@ pub fn of_file(path: &Path) -> Result<Vec<String>, String> {
 
 fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.strip_prefix("tcp://").and_then(|rest| rest.rsplit_once(':')) else { return false };
-    let is_host =
-        !host.is_empty() && host != "*" && !host.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control());
+    // `;` would begin libzmq's form with an address of ours.
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let is_host = (1..=HOST_BYTES_MAX).contains(&host.len()) && host.chars().all(is_part);
     is_host && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
@@ -304,6 +307,11 @@ mod tests {
             ("{", "not JSON"),
             ("[]", "no map `endpoints`"),
             (r#"{"endpoints": {"a": ["tcp://*:1"]}}"#, "name no address"),
+            (
+                r#"{"endpoints": {"a": ["tcp://10.0.0.1;b:1", "ipc:///run/x", "tcp://a b:1", "tcp://:1"]}}"#,
+                "name no address",
+            ),
+            (&format!(r#"{{"endpoints": {{"a": ["tcp://{}:1"]}}}}"#, "a".repeat(300)), "name no address"),
         ] {
             let said = read(text).unwrap_err();
             assert!(said.contains(why), "{said}");

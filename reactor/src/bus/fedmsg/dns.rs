@@ -78,9 +78,13 @@ fn ask(name: &str, server: SocketAddr) -> Result<Result<Answer, String>, String>
     );
     let query = query(name, id)?;
     let bytes = over_udp(&query, id, server)?;
-    let is_cut = Packet::parse(&bytes).is_ok_and(|packet| packet.has_flags(PacketFlag::TRUNCATION));
-    let bytes = if is_cut { over_tcp(&query, server)? } else { bytes };
+    let bytes = if is_cut(&bytes) { over_tcp(&query, server)? } else { bytes };
     understood(&bytes, name, id)
+}
+
+/// Whether the answer did not fit (RFC 1035, 4.1.1: the bit TC). It may end anywhere then, so it is not read for that.
+fn is_cut(bytes: &[u8]) -> bool {
+    bytes.get(2).is_some_and(|flags| flags & 0b10 != 0)
 }
 
 fn query(name: &str, id: u16) -> Result<Vec<u8>, String> {
@@ -139,9 +143,14 @@ fn over_tcp(query: &[u8], server: SocketAddr) -> Result<Vec<u8>, String> {
 /// What an answer says; from whom it comes is not known for sure, so every part of it is looked at.
 fn understood(bytes: &[u8], name: &str, id: u16) -> Result<Result<Answer, String>, String> {
     let packet = Packet::parse(bytes).map_err(|error| format!("its answer can't be read: {error}"))?;
+    // A server that does not understand the question need not repeat it.
+    let is_answer = matches!(packet.rcode(), RCODE::NoError | RCODE::NameError);
+    let is_asked = |question: &Question<'_>| {
+        question.qtype == QTYPE::TYPE(TYPE::SRV) && question.qname.to_string().eq_ignore_ascii_case(name)
+    };
     let is_ours = packet.id() == id
         && packet.has_flags(PacketFlag::RESPONSE)
-        && packet.questions.iter().all(|question| question.qname.to_string().eq_ignore_ascii_case(name));
+        && (!is_answer || packet.questions.len() == 1 && packet.questions.iter().all(is_asked));
     if !is_ours {
         return Err("it answers another question".to_owned());
     }
@@ -216,6 +225,55 @@ mod tests {
         assert!(read(&answer(&[], RCODE::ServerFailure)).is_err(), "another server may know");
         assert!(understood(&answer(&[("a", 1, 1)], RCODE::NoError), NAME, 8).is_err(), "not our number");
         assert!(understood(&answer(&[("a", 1, 1)], RCODE::NoError), "_fedmsg._tcp.example.com", 7).is_err());
+    }
+
+    #[test]
+    fn an_answer_without_our_question_is_nobodys() {
+        let mut packet = Packet::new_reply(7);
+        packet.set_flags(PacketFlag::RESPONSE);
+        let srv = SRV { priority: 1, weight: 1, port: 3000, target: Name::new_unchecked("evil.example.com") };
+        packet.answers.push(ResourceRecord::new(Name::new_unchecked(NAME), CLASS::IN, 9, RData::SRV(srv)));
+        assert!(read(&packet.build_bytes_vec().unwrap()).unwrap_err().contains("another question"));
+        let mut refused = Packet::new_reply(7);
+        refused.set_flags(PacketFlag::RESPONSE);
+        *refused.rcode_mut() = RCODE::FormatError;
+        assert!(read(&refused.build_bytes_vec().unwrap()).unwrap_err().contains("FormatError"));
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_anywhere_is_asked_for_over_tcp() {
+        let mut bytes = answer(&[("a.example.org", 3000, 30)], RCODE::NoError);
+        assert!(!is_cut(&bytes));
+        bytes[2] |= 0b10;
+        bytes.truncate(bytes.len() - 3);
+        assert!(Packet::parse(&bytes).is_err() && is_cut(&bytes));
+        assert!(!is_cut(&[7, 7]));
+    }
+
+    #[test]
+    fn names_that_point_at_themselves_and_counts_that_lie_end() {
+        let good = answer(&[("a.example.org", 3000, 30)], RCODE::NoError);
+        // The name of a record, and the target of one, begin where they point to; or each at the other.
+        let question = answer(&[], RCODE::NoError);
+        let at = u8::try_from(question.len()).unwrap();
+        let record = |name: [u8; 2], target: [u8; 2]| {
+            let mut bytes = question.clone();
+            bytes[7] = 1;
+            bytes.extend(name);
+            bytes.extend([0, 33, 0, 1, 0, 0, 0, 9, 0, 8, 0, 1, 0, 1, 11, 184]);
+            bytes.extend(target);
+            bytes
+        };
+        assert!(matches!(read(&record([0xc0, 12], [0xc0, 12])), Ok(Ok(_))), "back to the question is fine");
+        for (name, target) in [([0xc0, at], [0xc0, 12]), ([0xc0, 12], [0xc0, at + 18]), ([0xc0, at + 18], [0xc0, at])] {
+            let said = read(&record(name, target));
+            assert!(!matches!(said, Ok(Ok(_))), "{name:?} {target:?}: {said:?}");
+        }
+        for count in [4, 6, 8, 10] {
+            let mut lies = good.clone();
+            lies[count..count + 2].fill(0xff);
+            assert!(read(&lies).is_err(), "{count}");
+        }
     }
 
     #[test]

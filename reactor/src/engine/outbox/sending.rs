@@ -3,7 +3,7 @@
 use super::{Confirmation, Waiting};
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
-use crate::bus::amqp::publish::AmqpPublisher;
+use crate::bus::amqp::publish::{AmqpPublisher, Sent};
 use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
 
 /// Publishes one after the other; `confirmed` has those that the broker took, also when it did not take all.
@@ -22,9 +22,13 @@ pub(super) async fn tell_broker(
     let mut publisher = AmqpPublisher::open(&amqp).await.map_err(broken)?;
     for (setting, one) in waiting {
         let body = one.body.to_string();
-        publisher.publish(&one.topic, &one.id, one.at, body.as_bytes()).await.map_err(broken)?;
+        let sent = publisher.publish(&one.topic, &one.id, one.at, body.as_bytes()).await.map_err(broken)?;
         let topic = publisher.whole_topic(&one.topic);
-        let said = format!("published on bus {name} as {topic} {}; the broker has it", one.id);
+        let whom = match sent {
+            Sent::Queued => "the broker has it",
+            Sent::Unwanted => "no queue wanted it",
+        };
+        let said = format!("published on bus {name} as {topic} {}; {whom}", one.id);
         confirmed.push((setting, one, said));
     }
     publisher.close().await;
