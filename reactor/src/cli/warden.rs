@@ -1,6 +1,5 @@
 //! `reactor warden`: beside a daemon that shares its journal with other nodes. Nobody types it.
 
-use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,7 +47,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 
 /// Whoever starts a daemon there anew has the lock for good, and ends what was left itself. But what the dead one had forked and
 /// not yet executed has it for a moment, too.
-async fn hold(state: &Path) -> Option<File> {
+async fn hold(state: &Path) -> Option<sqlite::Held> {
     for _ in 0..LOCK_MS_MAX / LOCK_TRY_MS {
         if let Ok(lock) = sqlite::hold(state) {
             return Some(lock);
