@@ -5,10 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use reactor_tests::{Daemon, Scratch, random_below, reactor_json};
+use reactor_tests::process::{Child, command};
+use reactor_tests::{Daemon, PATIENCE, Scratch, random_below, reactor_json};
 
 /// Lanes that the messages are spread over; each has its own file.
 const LANES: usize = 12;
@@ -113,4 +117,28 @@ fn count_lines(dir: &Path) -> HashMap<String, usize> {
         *lines.entry(line.to_owned()).or_default() += 1;
     }
     lines
+}
+
+/// Of several nodes, each daemon has a warden beside it.
+#[test]
+fn a_warden_ends_what_its_daemon_left_also_where_the_lock_is_not_free_at_once() {
+    let scratch = Scratch::new("kill-warden");
+    let state = scratch.path().canonicalize().expect("the state directory");
+    // As what the dead daemon had forked and not yet executed.
+    let lock = File::create(state.join("lock")).expect("the lock");
+    lock.try_lock().expect("nobody else has it");
+    let mut left = Child::start(command("sleep").arg("600").env("REACTOR_STATE", &state));
+    let mut line = command(reactor_tests::daemon::program());
+    // It is not its parent: there is no daemon to end.
+    line.arg("--state").arg(&state).args(["warden", "--daemon", "1"]).stdin(Stdio::piped());
+    let mut warden = Child::start(&mut line);
+    let mut stdin = warden.inner.stdin.take().expect("its stdin");
+    writeln!(stdin, "watch 4102444800000").expect("it listens");
+    drop(stdin);
+    // One that does not wait has ended by then on most machines; here that proves it, and nothing is lost where it is slower.
+    let early = warden.wait(Duration::from_millis(500));
+    lock.unlock().expect("unlocked");
+    assert!(early.is_none(), "it did not wait for the lock");
+    assert!(warden.wait(PATIENCE).is_some_and(|status| status.success()), "the warden ends well");
+    assert!(left.wait(PATIENCE).is_some(), "what was left is ended");
 }

@@ -11,10 +11,10 @@ use reactor_tests::amqp_peers::AmqpPeers;
 use reactor_tests::daemon::{Daemon, reactor_json, reactor_output};
 use reactor_tests::postgres::Postgres;
 use reactor_tests::rabbitmq::{PASSWORD, PEER, REACTOR, RabbitMq};
-use reactor_tests::{Scratch, free_port, random_below, wait_until};
+use reactor_tests::{PATIENCE, Scratch, free_port, random_below, wait_until};
 use serde_json::{Value, json};
 
-use crate::amqp::site::{LONG, queue, until_empty};
+use crate::amqp::site::{queue, until_empty};
 use crate::running::{applied, handler, plain};
 
 /// Lanes that the messages are spread over.
@@ -44,7 +44,7 @@ impl Cluster {
         let port = free_port();
         let socket = zmq::Context::new().socket(zmq::XPUB).expect("a socket");
         socket.set_xpub_verbose(true).expect("an option");
-        socket.set_rcvtimeo(20_000).expect("an option");
+        socket.set_rcvtimeo(PATIENCE.as_millis() as i32).expect("an option");
         socket.set_sndhwm(100_000).expect("an option");
         socket.bind(&format!("tcp://127.0.0.1:{port}")).expect("bound");
         Self { scratch, server, socket, port, sent: 0 }
@@ -116,7 +116,7 @@ impl Node {
     /// Waits until it serves at least so many slots.
     fn until_it_serves(&self, slots: usize) {
         let mut seen = Value::Null;
-        wait_until(&format!("{} serves {slots} slots", self.name), LONG, || {
+        wait_until(&format!("{} serves {slots} slots", self.name), PATIENCE, || {
             seen = self.sees(&self.name);
             seen["slots"].as_array().is_some_and(|has| has.len() >= slots)
         });
@@ -140,7 +140,7 @@ impl Node {
     }
 
     fn until(&self, state: &str, n: usize) {
-        wait_until(&format!("{n} are {state}: {}", self.log()), LONG, || {
+        wait_until(&format!("{n} are {state}: {}", self.log()), PATIENCE, || {
             self.rows().iter().filter(|row| row["state"] == state).count() == n
         });
     }
@@ -189,7 +189,7 @@ fn disturb(node: &mut Node, stop: bool) {
     if stop {
         node.daemon().pause();
         let daemon = node.daemon.take().expect("a daemon");
-        let ended = daemon.wait(LONG);
+        let ended = daemon.wait(PATIENCE);
         assert!(ended.is_some(), "the warden did not end the stopped daemon of {}: {}", node.name, node.log());
     } else {
         node.daemon().kill_9();
@@ -234,8 +234,7 @@ fn three_nodes_do_each_thing_once_and_in_order_whoever_of_them_dies() {
         }
         println!("{} said, {} disturbed, {:?}", cluster.sent, disturbed, began.elapsed());
     }
-    let rest = Duration::from_secs(60);
-    wait_until(&format!("all is done: {}", nodes[0].log()), rest, || lines(&effects).len() >= messages);
+    wait_until(&format!("all is done: {}", nodes[0].log()), PATIENCE, || lines(&effects).len() >= messages);
     nodes[0].until("done", messages);
     println!("{messages} effects, {disturbed} disturbed, in {:?}", began.elapsed());
 
@@ -293,7 +292,7 @@ fn two_nodes_share_the_deliveries_of_one_amqp_queue() {
     let mut nodes: Vec<Node> = ["a", "b"].iter().map(|name| cluster.node_on(name, &bus, &rules)).collect();
     for node in &mut nodes {
         node.daemon = Some(Daemon::start(&node.dir, &["run", "rules.yaml"]));
-        wait_until("it reads the queue", LONG, || node.bus()["connects"].as_u64() == Some(1));
+        wait_until("it reads the queue", PATIENCE, || node.bus()["connects"].as_u64() == Some(1));
     }
     let mut publisher = AmqpPeers::about("org.test.nodes").publisher(&dir, &broker, PEER);
     let users: Vec<String> = (10..30).map(|n| format!("user{n}")).collect();
@@ -342,7 +341,7 @@ fn what_a_person_types_at_one_node_counts_at_all_of_them() {
 
     let paused = |node: &Node| reactor_json(&node.dir, &["status"])[0]["paused"].as_array().map_or(0, Vec::len);
     nodes[0].type_in(&["pause", "access taken"]);
-    wait_until("both are paused", LONG, || nodes.iter().all(|node| paused(node) == 1));
+    wait_until("both are paused", PATIENCE, || nodes.iter().all(|node| paused(node) == 1));
     for user in ["ada", "grace", "kevin"] {
         cluster.say("org.example.user", &json!({"user": user}));
     }
@@ -356,17 +355,17 @@ fn what_a_person_types_at_one_node_counts_at_all_of_them() {
         "INSERT INTO reactor.setting VALUES ('paused/access taken', '2026-11-21T00:00:00Z');
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reactor journal'",
     );
-    wait_until("both know that it is paused", LONG, || nodes.iter().all(|node| paused(node) == 1));
+    wait_until("both know that it is paused", PATIENCE, || nodes.iter().all(|node| paused(node) == 1));
     nodes[0].type_in(&["resume", "access taken"]);
-    wait_until("both go on", LONG, || nodes.iter().all(|node| paused(node) == 0));
+    wait_until("both go on", PATIENCE, || nodes.iter().all(|node| paused(node) == 0));
 
     // A clean stop gives everything back.
     let daemon = nodes[1].daemon.take().expect("a daemon");
     daemon.terminate();
-    assert!(daemon.wait(LONG).is_some_and(|status| status.success()), "{}", nodes[1].log());
+    assert!(daemon.wait(PATIENCE).is_some_and(|status| status.success()), "{}", nodes[1].log());
     nodes[0].until_it_serves(64);
     let held = || reactor_json(&nodes[0].dir, &["status"])[0]["held"].as_array().map_or(0, Vec::len);
-    wait_until("it has what the other had", LONG, || held() == 3);
+    wait_until("it has what the other had", PATIENCE, || held() == 3);
 }
 
 #[test]
@@ -387,9 +386,9 @@ fn while_the_server_is_away_handlers_are_ended_and_then_it_goes_on_by_itself() {
     let mut node = cluster.node("a", &access_rules(&dir.join("h"), "retry: { times: 0 }"));
     node.until_it_serves(64);
     cluster.say("org.example.user", &json!({"user": "ralph"}));
-    wait_until("the apply runs", LONG, || began.exists());
+    wait_until("the apply runs", PATIENCE, || began.exists());
     cluster.server.stop();
-    wait_until("handlers are ended", LONG, || node.log().contains("handlers are ended"));
+    wait_until("handlers are ended", PATIENCE, || node.log().contains("handlers are ended"));
     std::fs::write(&go, "").expect("the sign");
     cluster.server.resume();
     node.until("done", 1);
@@ -414,7 +413,7 @@ fn a_rule_that_reaches_one_node_after_the_other_makes_no_dead_letters() {
     }
     // The first knows the rule and is through with what is its own; the other has the rest in its inbox.
     let waits = || nodes[1].sees("b")["inbox"].as_u64().unwrap_or(0);
-    wait_until("all have come", LONG, || {
+    wait_until("all have come", PATIENCE, || {
         waits() + nodes[0].rows().iter().filter(|row| row["state"] == "done").count() as u64 == users.len() as u64
     });
     assert!(waits() > 0, "the test needs a user of the other's");
@@ -441,7 +440,7 @@ fn a_node_whose_slots_are_anothers_without_its_doing_ends_instead_of_serving_the
          UPDATE reactor.slot SET node = 'ghost' WHERE n = 7",
     );
     let daemon = node.daemon.take().expect("a daemon");
-    let status = daemon.wait(LONG).expect("it ends");
+    let status = daemon.wait(PATIENCE).expect("it ends");
     assert!(!status.success() && node.log().contains("nobody here has given them back"), "{}", node.log());
 }
 
@@ -452,7 +451,7 @@ fn a_node_that_can_not_have_a_lease_says_why_and_begins_when_it_can() {
     node.until_it_serves(64);
     let daemon = node.daemon.take().expect("a daemon");
     daemon.terminate();
-    assert!(daemon.wait(LONG).is_some_and(|status| status.success()), "{}", node.log());
+    assert!(daemon.wait(PATIENCE).is_some_and(|status| status.success()), "{}", node.log());
     // What a pooler answers that shares connections among transactions.
     cluster.server.sql(
         "postgres",
@@ -461,7 +460,7 @@ fn a_node_that_can_not_have_a_lease_says_why_and_begins_when_it_can() {
            CREATE TRIGGER no BEFORE INSERT OR UPDATE ON reactor.lease FOR EACH ROW EXECUTE FUNCTION reactor.no()"#,
     );
     cluster.start(&mut node);
-    wait_until("it says why", LONG, || {
+    wait_until("it says why", PATIENCE, || {
         let log = node.log();
         log.contains("no handler starts") && log.contains("PgBouncer")
     });
