@@ -43,6 +43,9 @@ const BIN: &str = "/usr/lib/rabbitmq/bin";
 const HINT: &str = "hint: run scripts/install-test-deps";
 /// What it says when it serves.
 const READY: &str = "Server startup complete";
+/// How long a client may take to log in, in milliseconds. By default it hangs up after 5 s of TLS, without a word: a Python client
+/// on a busy machine may take longer.
+const HANDSHAKE_MS_MAX: u32 = 120_000;
 /// The free space that it wants when nothing is wrong, in bytes.
 const DISK_BYTES: &str = "1000000";
 /// The free space that no disk has, in bytes.
@@ -158,7 +161,8 @@ impl RabbitMq {
              ssl_options.keyfile = {pki}server.key\nssl_options.verify = verify_peer\n\
              ssl_options.fail_if_no_peer_cert = false\nssl_cert_login_from = common_name\n\
              auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\nload_definitions = {dir}/definitions.json\n\
-             disk_free_limit.absolute = {DISK_BYTES}\n",
+             disk_free_limit.absolute = {DISK_BYTES}\n\
+             ssl_handshake_timeout = {HANDSHAKE_MS_MAX}\nhandshake_timeout = {HANDSHAKE_MS_MAX}\n",
             self.amqp,
             self.amqps,
             pki = pki.display(),

@@ -180,7 +180,15 @@ fn file(config: &Config, part: &str) -> PathBuf {
 /// The lock of a part, as long as this lives; the kernel ends it with the process.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing the file would not do: a child that another thread is just about to start has a copy of it until it is a program of
+    /// its own, and with it the lock.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Lock {
@@ -196,7 +204,7 @@ impl Lock {
         };
         let file = open().map_err(|error| trouble("opened", &path, &error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(under_way(part, &path)),
             Err(error) => Err(trouble("locked", &path, &error.into())),
         }
@@ -211,7 +219,7 @@ impl Lock {
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|error| trouble("opened", &path, &error))?;
         flock(&file, FlockOperation::LockExclusive).map_err(|error| trouble("locked", &path, &error.into()))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Whether nobody has it. Writes nothing.
@@ -223,7 +231,10 @@ impl Lock {
         let Ok(file) = File::open(&path) else { return Ok(()) };
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Err(rustix::io::Errno::WOULDBLOCK) => Err(under_way(part, &path)),
-            _ => Ok(()),
+            _ => {
+                drop(Self { file });
+                Ok(())
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ pub mod look;
 pub mod methods;
 pub mod properties;
 pub mod publish;
+#[cfg(test)]
+mod stand_in;
 mod tls;
 pub mod url;
 pub mod wire;
@@ -31,6 +33,7 @@ use self::again::{Acks, Backoff};
 use self::config::{Amqp, AmqpBus, Settings};
 use self::connection::Broken;
 use self::consumer::{Consumer, Delivery, News};
+use super::queue::QUEUE_BYTES_MAX;
 use super::{BoxFuture, BusError, Counters, Source, Wants, clock};
 use crate::message::{Form, RawMessage, Unsigned};
 
@@ -57,6 +60,8 @@ struct Link {
     /// A delivery's token is this and its tag.
     token_base: u64,
     since: Instant,
+    /// Whether every queue was read: whoever never got so far has not lost what others count as a connection.
+    consumed: bool,
 }
 
 impl AmqpSource {
@@ -106,30 +111,36 @@ impl AmqpSource {
 
     fn begin(&mut self, consumer: Consumer) {
         let (acks, since) = (Acks::default(), Instant::now());
-        self.link = Some(Link { consumer, acks, token_base: self.token_max, since });
+        self.link = Some(Link { consumer, acks, token_base: self.token_max, since, consumed: false });
     }
 
-    /// Takes news in, and what else is there already; what of it is wanted.
+    /// Takes news in, and what else is there already, but no more than [`QUEUE_BYTES_MAX`]; what of it is wanted.
     fn take(&mut self, first: News, at_most: usize) -> Vec<RawMessage> {
-        let mut batch = Vec::new();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut next = Some(first);
         while let Some(news) = next {
             match news {
                 News::Consuming => self.consuming(),
-                News::Delivery(delivery) => batch.extend(self.delivered(*delivery)),
+                News::Delivery(delivery) => {
+                    bytes += delivery.bytes;
+                    batch.extend(self.delivered(*delivery));
+                }
                 News::Broken(broken) => {
                     self.lost(&broken);
                     break;
                 }
             }
-            next =
-                if batch.len() < at_most { self.link.as_mut().and_then(|link| link.consumer.try_next()) } else { None };
+            let has_room = batch.len() < at_most && bytes < QUEUE_BYTES_MAX;
+            next = if has_room { self.link.as_mut().and_then(|link| link.consumer.try_next()) } else { None };
         }
         self.acknowledge();
         batch
     }
 
     fn consuming(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.consumed = true;
+        }
         Counters::add(&self.counters.connects, 1);
         self.said = None;
         self.counters.set_trouble(None);
@@ -173,7 +184,7 @@ impl AmqpSource {
     fn lost(&mut self, broken: &Broken) {
         if let Some(link) = self.link.take() {
             self.backoff.lost_after(link.since.elapsed());
-            Counters::add(&self.counters.disconnects, 1);
+            Counters::add(&self.counters.disconnects, u64::from(link.consumed));
         }
         self.trouble(&format!("the connection to the broker is lost: {broken}"));
     }
@@ -228,3 +239,7 @@ impl Source for AmqpSource {
         self.counters.clone()
     }
 }
+
+#[cfg(test)]
+#[path = "amqp/source_tests.rs"]
+mod tests;

@@ -38,6 +38,8 @@ pub struct Ear {
     bus: String,
     /// Connections that it takes to hear all of the bus.
     connections: u64,
+    /// Whether it is a broker that brings what is said.
+    is_broker: bool,
 }
 
 /// What was said of one message.
@@ -91,7 +93,8 @@ impl Ear {
         let counters = source.counters();
         runtime.spawn(listen(source, tell));
         let verifier = Verifier::open(config.trust.clone());
-        let ear = Self { runtime, heard, verifier, counters, bus: config.name.to_string(), connections };
+        let (bus, is_broker) = (config.name.to_string(), config.amqp.is_some());
+        let ear = Self { runtime, heard, verifier, counters, bus, connections, is_broker };
         ear.ready(limit)?;
         Ok(ear)
     }
@@ -108,11 +111,11 @@ impl Ear {
         }
         match connected() {
             0 => Err(anyhow!(
-                "bus {}: nobody can be heard there within {}, so nothing was published{}\nhint: reactor tail --bus {}; or publish without --wait",
+                "bus {}: nobody can be heard there within {}, so nothing was published{}\nhint: {}; or publish without --wait",
                 self.bus,
                 show_duration(limit),
                 self.counters.trouble().map(|why| format!(": {why}")).unwrap_or_default(),
-                self.bus
+                if self.is_broker { "reactor doctor".to_owned() } else { format!("reactor tail --bus {}", self.bus) }
             )),
             n if n < self.connections => {
                 eprintln!("warning: bus {}: {n} of {} addresses are connected", self.bus, self.connections);
@@ -160,8 +163,12 @@ impl Ear {
             0 => "nobody said what became of it".to_owned(),
             n => format!("of {} reactions {n} were told of", told.rules),
         };
+        let place = match self.is_broker {
+            true => "does it publish on the same exchange as bus",
+            false => "is its address in `fedmsg` of bus",
+        };
         eprintln!(
-            "error: {heard} within {}: {id}\nhint: has the rule `confirm: true` at the reactor, and is its address in `fedmsg` of bus {}? There: reactor list, reactor status",
+            "error: {heard} within {}: {id}\nhint: has the rule `confirm: true` at the reactor, and {place} {}? There: reactor list, reactor status",
             show_duration(limit),
             self.bus
         );
@@ -196,6 +203,8 @@ fn source(config: &BusConfig) -> anyhow::Result<(Box<dyn Source>, u64)> {
         let queue = Queue { exclusive: true, auto_delete: true, ..Queue::default() };
         let name = super::publish::random_uuid()?;
         amqp.queues = BTreeMap::from([(name, queue)]);
+        // It is not there yet, whatever those of the daemon are; and what is to be read is there.
+        (amqp.passive_declares, amqp.exchanges) = (false, BTreeMap::new());
         let routing_keys = vec!["#.reactor.reaction.*".to_owned()];
         amqp.bindings = vec![Binding { exchange: amqp.publish_exchange.clone(), queue: None, routing_keys }];
         let own = AmqpBus { settings: Settings::Words(Box::new(amqp)), password: None };

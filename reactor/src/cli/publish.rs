@@ -37,7 +37,7 @@ const LISTEN_MIN: Duration = Duration::from_secs(5);
 On fedmsg it waits until somebody has subscribed to the topic: a message that nobody listens to is lost, and that is exit\ncode 1. On a bus with `amqp` it waits until the broker has the message; that no queue wants it is exit code 1 too (but with --listener 0s)."
 )]
 pub struct Args {
-    /// The whole topic
+    /// The whole topic; on a bus with `amqp` its `topic_prefix` is put before it
     #[arg(value_name = "TOPIC", value_parser = |text: &str| Topic::new(text))]
     topic: Topic,
     /// The payload, JSON; `-` or nothing: read from stdin

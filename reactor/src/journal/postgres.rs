@@ -30,7 +30,6 @@ mod writer;
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
-use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::time::Duration;
@@ -44,6 +43,7 @@ use self::write::Step;
 use self::writer::{LOCK_MS_MAX, LOCK_TRY_MS, Owner};
 use super::nodes::Seat;
 use super::place::Postgres;
+use super::sqlite::Held;
 use super::{Answer, Entry, Journal, JournalError, Question, Swept};
 pub(super) use text::plain;
 
@@ -57,7 +57,7 @@ pub struct PostgresJournal {
     runtime: Runtime,
     link: RefCell<Link>,
     /// Keeps other daemons out of our state directory; `None` when we only read.
-    _lock: Option<File>,
+    _lock: Option<Held>,
 }
 
 /// The way to the server, and what is known about the other end.
@@ -106,7 +106,7 @@ impl PostgresJournal {
         Err(wrong.at(server))
     }
 
-    fn new(server: &Postgres, owner: Option<Owner>, lock: Option<File>) -> Result<Self, Fault> {
+    fn new(server: &Postgres, owner: Option<Owner>, lock: Option<Held>) -> Result<Self, Fault> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
             Fault::refused(format!("no event loop: {error}"), "raise the limit of open files: ulimit -n")
         })?;
@@ -169,7 +169,7 @@ impl Journal for PostgresJournal {
 }
 
 /// The state directory's lock. What looks after the handlers of a daemon that died has it for a moment.
-fn hold(directory: &Path) -> Result<File, JournalError> {
+fn hold(directory: &Path) -> Result<Held, JournalError> {
     for _ in 0..LOCK_MS_MAX / LOCK_TRY_MS {
         if let Ok(lock) = super::sqlite::hold(directory) {
             return Ok(lock);

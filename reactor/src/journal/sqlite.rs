@@ -22,17 +22,17 @@ mod tests;
 mod write;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use self::fault::Fault;
+pub(crate) use self::place::Held;
 use super::{Answer, Entry, Journal, JournalError, Question, Swept};
 
-/// Makes the state directory if need be and takes it for this process, until the returned file is closed (also by a crash).
-pub(crate) fn hold(directory: &Path) -> Result<File, JournalError> {
+/// Makes the state directory if need be and takes it for this process, until what is returned goes (also by a crash).
+pub(crate) fn hold(directory: &Path) -> Result<Held, JournalError> {
     let held = place::make_directory(directory).and_then(|()| place::lock(directory));
     held.map_err(|fault| fault.at(&directory.join(place::LOCK)))
 }
@@ -46,7 +46,7 @@ pub struct SqliteJournal {
     /// Only we write, so it stays true.
     messages: Option<u64>,
     /// Keeps other daemons out; `None` when we only read. Dropped after the connection.
-    _lock: Option<File>,
+    _lock: Option<Held>,
 }
 
 impl SqliteJournal {

@@ -7,13 +7,27 @@ use std::ops::Range;
 /// Schemes of ZeroMQ, which has no passwords: what looks like one is a port and a comment.
 const WITHOUT_PASSWORDS: [&str; 2] = ["tcp", "ipc"];
 
+/// What people call a password where it should be `password`.
+const PASSWORD_WORDS: [&str; 3] = ["password", "passwd", "pass"];
+
 /// `text` with stars in place of each secret.
 #[must_use]
 pub fn masked(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let (mut done, mut at) = (0, 0);
+    // The column of a word whose value stands on the lines below it, as far as they are indented more.
+    let mut above = None;
     for line in text.split_inclusive('\n') {
-        if let Some(secret) = secret(line.trim_end()) {
+        let content = line.trim();
+        let indent = line.len() - line.trim_start().len();
+        above = above.filter(|column| content.is_empty() || indent > *column);
+        let found = match above {
+            Some(_) if is_file(content) => None,
+            Some(_) => Some(indent..indent + content.len()),
+            None => secret(line.trim_end()),
+        };
+        above = above.or_else(|| continues_below(line.trim_end()));
+        if let Some(secret) = found.filter(|range| !range.is_empty()) {
             out.push_str(&text[done..at + secret.start]);
             out.extend(std::iter::repeat_n('*', secret.len()));
             done = at + secret.end;
@@ -29,7 +43,7 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 
 /// Where in a line a secret stands; of several all that is between them.
 fn secret(line: &str) -> Option<Range<usize>> {
-    let found = in_url(line).into_iter().chain(behind_amqp_url(line)).chain(behind_password(line));
+    let found = in_url(line).into_iter().chain(behind_amqp_url(line)).chain(behind_passwords(line));
     found.filter(|range| !range.is_empty()).reduce(|one, other| one.start.min(other.start)..one.end.max(other.end))
 }
 
@@ -63,27 +77,49 @@ fn is_port(text: &str) -> bool {
 
 /// `amqp_url: USER:PASSWORD@HOST`, where the scheme was forgotten.
 fn behind_amqp_url(line: &str) -> Option<Range<usize>> {
-    let (from, value) = behind(line, "amqp_url")?;
+    let (from, value) = behind(line, "amqp_url").next()?;
     let (colon, host) = (value.find(':')?, value.rfind('@')?);
     (!value.contains("://") && colon < host).then_some(from + colon + 1..from + host)
 }
 
 /// `password: TEXT`, where `password: { file: FILE }` belongs.
-fn behind_password(line: &str) -> Option<Range<usize>> {
-    let (from, value) = behind(line, "password")?;
-    let value = value.trim_end_matches(['}', ',', ' ']);
-    (!value.starts_with(['{', '|', '>', '#', '`'])).then_some(from..from + value.len())
+fn behind_passwords(line: &str) -> impl Iterator<Item = Range<usize>> {
+    let all = PASSWORD_WORDS.into_iter().flat_map(move |word| behind(line, word));
+    all.filter_map(|(from, value)| {
+        let Some(inside) = value.strip_prefix('{') else {
+            let value = value.trim_end_matches(['}', ',', ' ']);
+            return (!value.starts_with(['|', '>', '#', '`'])).then_some(from..from + value.len());
+        };
+        let inside = &inside[..inside.find('}').unwrap_or(inside.len())];
+        // The name of the file may be seen, but nothing beside it.
+        let seen = if is_file(inside.trim_start()) { inside.find(',').unwrap_or(inside.len()) } else { 0 };
+        Some(from + 1 + seen..from + 1 + inside.len())
+    })
 }
 
-/// The value of a word in a line, and where it begins.
-fn behind<'a>(line: &'a str, word: &str) -> Option<(usize, &'a str)> {
-    let at = line.find(word)?;
-    if line[..at].ends_with(|c: char| c.is_alphanumeric() || "_-`".contains(c)) {
-        return None;
-    }
-    let rest = line[at + word.len()..].trim_start_matches(['"', '\'']);
-    let value = rest.strip_prefix(':')?.trim_start();
-    (!value.is_empty()).then_some((line.len() - value.len(), value))
+/// The column of `password:` where the rest of the line is empty, or says that the text stands below.
+fn continues_below(line: &str) -> Option<usize> {
+    let of =
+        |word| behind(line, word).find(|(_, value)| value.is_empty() || value.starts_with(['|', '>'])).map(|_| word);
+    let word = PASSWORD_WORDS.into_iter().find_map(of)?;
+    line.find(word)
+}
+
+/// Whether this begins with the word that a password's block may have.
+fn is_file(text: &str) -> bool {
+    text.trim_start_matches(['"', '\'']).starts_with("file")
+}
+
+/// The values of a word in a line, and where they begin.
+fn behind<'a>(line: &'a str, word: &'static str) -> impl Iterator<Item = (usize, &'a str)> {
+    line.match_indices(word).filter_map(move |(at, _)| {
+        if line[..at].ends_with(|c: char| c.is_alphanumeric() || "_-`".contains(c)) {
+            return None;
+        }
+        let rest = line[at + word.len()..].trim_start_matches(['"', '\'']).trim_start();
+        let value = rest.strip_prefix(':')?.trim_start();
+        Some((line.len() - value.len(), value))
+    })
 }
 
 #[cfg(test)]
@@ -106,6 +142,16 @@ mod tests {
             "      password: hunter2",
             "amqp: { amqp_url: amqp://u@h, password: hunter2 }",
             "- \"password\": \"hunter2\"",
+            "password : hunter2",
+            "amqp: { client_properties: { app: a-password-tool }, password: hunter2 }",
+            "password: { text: hunter2 }",
+            "password: { file: f, text: hunter2 }, tls: {}",
+            "password: { hunter2 }",
+            "passwd: hunter2",
+            "- pass: hunter2",
+            "a:\n  password:\n    hunter2\n  b: 1",
+            "a:\n  password: |\n\n    x\n    hunter2\n",
+            "password:\n  text: hunter2",
             "x: 1\nü: amqp://ü:hunter2ü@h\ny: 2",
         ] {
             let shown = masked(line);
@@ -123,7 +169,10 @@ mod tests {
             "amqp_url: amqp://[::1]:5672/",
             "it begins neither with amqp:// nor with amqps://",
             "password: { file: /etc/reactor/secrets/broker }",
+            "password: { file: a }, tls: { ca_cert: b }",
             "password:",
+            "password:\n  file: /etc/reactor/secrets/broker\ntopic_prefix: org",
+            "passive_declares: true",
             "hint: `password` is a block: its words are file",
             "datagrepper: https://apps.example.org/datagrepper/raw  # whom: me@x",
             "key: \"{{msg.user}}\"",

@@ -72,12 +72,11 @@ fn a_real_message_is_on_the_wire_as_the_facts_say_and_a_real_consumer_is_given_i
 fn who_may_not_is_refused() {
     let (scratch, broker) = (Scratch::new("amqp"), RabbitMq::shared());
     let peers = AmqpPeers::about("org.test.refused");
-    for name in [EXPIRED, STRANGER] {
+    for (name, why) in [(EXPIRED, "Certificate Expired"), (STRANGER, "Unknown CA")] {
         let refused = peers.listener(scratch.path(), &broker, name).line();
-        assert!(
-            ["certificate", "alert", "EOF occurred"].iter().any(|part| refused.contains(part)),
-            "{name}: {refused}"
-        );
+        // The broker hangs up at once: whether its alert is read before, or the connection is found to be reset, is luck.
+        assert!(refused.contains("Error"), "{name}: {refused}");
+        wait_until("the broker says why", LONG, || broker.log().contains(why));
     }
     let mut named = peers.consumer(scratch.path(), &broker, FEDORA, Some(QUEUE));
     let uuid = "6a8cafff-affb-4bf4-9df1-d86e7aed1525";

@@ -116,3 +116,29 @@ fn a_real_consumer_knows_the_schema_that_reactor_names() {
     let consumed: Value = serde_json::from_str(&consumer.line()).expect("JSON");
     assert_eq!((&consumed["class"], &consumed["body"]["user"]), (&json!("GroupChangeV1"), &json!("ralph")));
 }
+
+#[test]
+fn who_waits_for_an_answer_has_a_queue_also_where_the_daemons_must_be_there() {
+    let broker = RabbitMq::shared();
+    let mut site = Site::new("passive", broker.amqp(), "confirm: true");
+    site.start();
+    let rules = std::fs::read_to_string(site.dir().join("rules.yaml")).expect("the site");
+    let exchange = "exchanges: { amq.topic: { type: topic, durable: true, auto_delete: false } }";
+    site.file("rules.yaml", &rules.replace("amqp: {", &format!("amqp: {{ passive_declares: true, {exchange},")));
+    let (fine, said) = site.say(&[&PUBLISH[..], &["--wait=170s", "user", "{\"user\": \"ralph\"}"]].concat());
+    assert!(fine && said.contains("done: access taken [ralph]"), "{said}");
+}
+
+#[test]
+fn an_outcome_that_no_queue_wants_is_not_said_to_be_with_the_broker() {
+    let broker = RabbitMq::shared();
+    let mut site = Site::new("unheard", broker.amqp(), "confirm: true");
+    let rules = std::fs::read_to_string(site.dir().join("rules.yaml")).expect("the site");
+    site.file("rules.yaml", &rules.replace("unheard.#", "unheard.user"));
+    site.start();
+    let (fine, said) = site.say(&[&PUBLISH[..], &["user", "{\"user\": \"ralph\"}"]].concat());
+    assert!(fine, "{said}");
+    site.until_applied(&["ralph"]);
+    let id = site.list(&[])[0]["id"].as_str().expect("an id").to_owned();
+    wait_until("the story says so", LONG, || site.say(&["show", &id]).1.contains("no queue wanted it"));
+}

@@ -27,7 +27,11 @@ impl Site {
     /// A site that reads a durable queue over TCP in the clear at this port, with a password. `more` are words of the bus, as in
     /// `silence: 1s`. No daemon runs yet.
     pub fn new(name: &str, port: u16, more: &str) -> Self {
-        let url = format!("amqp://{REACTOR}@127.0.0.1:{port}/%2Fpubsub?heartbeat=2");
+        Self::of_url(name, &format!("amqp://{REACTOR}@127.0.0.1:{port}/%2Fpubsub"), more)
+    }
+
+    /// [`Self::new`], with another URL.
+    pub fn of_url(name: &str, url: &str, more: &str) -> Self {
         Self::at(name, &format!("amqp_url: '{url}', password: {{ file: password }}, {}", queue(name)), more)
     }
 

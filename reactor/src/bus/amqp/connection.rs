@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::Amqp;
 use super::methods::{self, CHANNEL, CHANNEL_OPEN_OK, OPEN_OK, Said};
@@ -14,14 +15,24 @@ use super::wire::{FRAME_BYTES_MAX, Frame, Kind, PROTOCOL_HEADER};
 
 /// Longest time from the first packet to a declared queue, in seconds.
 pub const SETUP_SECONDS_MAX: u64 = 30;
+/// Longest time that one of a host's addresses may take to answer, in seconds: where it has several, one behind a wall must
+/// not use up the time of the others.
+const ADDRESS_SECONDS_MAX: u64 = 8;
 /// Longest time that a write may take, in seconds: a broker in need does not read.
 const WRITE_SECONDS_MAX: u64 = 30;
+/// How long to look for the reason when a write failed, in seconds.
+const LAST_WORDS_SECONDS_MAX: u64 = 1;
 /// A sign of life is sent at least twice in so many seconds, and after twice that without any the connection is given up.
 const HEARTBEAT_SECONDS: u16 = 20;
 /// What to do about a log-in that failed without a word.
 const HINT_LOGIN: &str = "is it the right port (5671 with TLS), user and password? the broker's log says more";
 /// Read from the socket at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
+
+/// What is told when the broker hangs up without a reason.
+const CLOSED: &str = "the broker closed the connection and did not say why";
+/// A time that never comes: for a broker that wants no signs of life.
+pub(super) const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// What a socket can do, with TLS or without.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -56,7 +67,7 @@ impl Broken {
 
     /// The broker closed the connection or the channel.
     pub(super) fn closed(code: u16, text: &str) -> Self {
-        let why = format!("the broker says {code} {}", text.escape_debug());
+        let why = format!("the broker says {code} {}", shown(text));
         Self {
             why,
             hint: match code {
@@ -103,26 +114,26 @@ impl Connection {
 
     async fn connect_without_limit(amqp: &Amqp) -> Result<Self, Broken> {
         let url = &amqp.url;
-        let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| {
-            Broken::new(format!("it can't be connected to: {error}"), "is the broker up, and the way to it open?")
+        let tcp = reach(&url.host, url.port).await.map_err(|why| {
+            let why = format!("{}:{} can't be connected to: {why}", url.host, url.port);
+            Broken::new(why, "is the broker up, and the way to it open?")
         })?;
         // Without it a late acknowledgement costs time, no more.
         let _ = tcp.set_nodelay(true);
         let stream: Box<dyn Stream> =
             if url.tls { Box::new(tls::over(tcp, &url.host, &amqp.tls).await?) } else { Box::new(tcp) };
-        let mut connection = Self {
-            stream,
-            buffer: Vec::new(),
-            used: 0,
-            frame_bytes_max: 4_096,
-            heartbeat: Duration::ZERO,
-            blocked: None,
-        };
+        let mut connection = Self::over(stream);
         let logged_in = connection.log_in(amqp).await;
         // A broker that lets somebody not in often only hangs up.
         let hint = if is_external(amqp) { tls::HINT_OURS } else { HINT_LOGIN };
         logged_in.map_err(|broken| Broken { hint: broken.hint.or(Some(hint)), ..broken })?;
         Ok(connection)
+    }
+
+    /// On which nothing was said yet.
+    pub(super) fn over(stream: Box<dyn Stream>) -> Self {
+        let (buffer, heartbeat) = (Vec::new(), Duration::ZERO);
+        Self { stream, buffer, used: 0, frame_bytes_max: 4_096, heartbeat, blocked: None }
     }
 
     /// The handshake of section 2.2.4 of the specification.
@@ -136,7 +147,7 @@ impl Connection {
         };
         if !mechanisms.split(' ').any(|one| one == mechanism) {
             return Err(Broken::new(
-                format!("the broker lets nobody in by {mechanism}, only by {}", mechanisms.escape_debug()),
+                format!("the broker lets nobody in by {mechanism}, only by {}", shown(&mechanisms)),
                 "with certfile and keyfile it is EXTERNAL (rabbitmq-plugins enable rabbitmq_auth_mechanism_ssl), else PLAIN",
             ));
         }
@@ -170,13 +181,21 @@ impl Connection {
         }
     }
 
-    /// The next method that concerns us, while nothing is consumed yet.
+    /// The next method that concerns us, while nothing is consumed yet. Signs of life are sent meanwhile: a broker may need long
+    /// to say that it has a message.
     ///
     /// # Errors
     /// That the connection ended, or the broker closed connection or channel.
     pub async fn said(&mut self) -> Result<Said, Broken> {
+        let beat_every = if self.heartbeat.is_zero() { NEVER } else { self.heartbeat / 2 };
+        let mut beat = Instant::now() + beat_every;
         loop {
-            let frame = self.frame().await?;
+            let Ok(frame) = timeout_at(beat, self.frame()).await else {
+                beat = Instant::now() + beat_every;
+                self.send(&methods::heartbeat()).await?;
+                continue;
+            };
+            let frame = frame?;
             if frame.kind != Kind::Method {
                 continue;
             }
@@ -190,7 +209,7 @@ impl Connection {
                 Said::Other => {}
                 Said::Unblocked => self.blocked = None,
                 Said::Blocked { reason } => {
-                    tracing::warn!("the broker takes no messages now: {}; waiting for it", reason.escape_debug());
+                    tracing::warn!("the broker takes no messages now: {}; waiting for it", shown(&reason));
                     self.blocked = Some(reason);
                 }
                 said => return Ok(said),
@@ -216,7 +235,7 @@ impl Connection {
             self.buffer.reserve(READ_BYTES);
             let read = self.stream.read_buf(&mut self.buffer).await.map_err(|error| reading_failed(&error))?;
             if read == 0 {
-                return Err("the broker closed the connection".to_owned().into());
+                return Err(CLOSED.to_owned().into());
             }
         }
     }
@@ -241,25 +260,64 @@ impl Connection {
 
     async fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         let write = async {
-            let failed = |error: std::io::Error| Broken::from(format!("writing failed: {error}"));
-            self.stream.write_all(bytes).await.map_err(failed)?;
-            self.stream.flush().await.map_err(failed)
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
         };
-        within(WRITE_SECONDS_MAX, write).await
+        let limit = Duration::from_secs(WRITE_SECONDS_MAX);
+        match timeout(limit, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.last_words().await.unwrap_or_else(|| format!("writing failed: {error}").into())),
+            Err(_) => Err(Broken::new(
+                format!("the broker has read nothing for {WRITE_SECONDS_MAX} s"),
+                "is it in need? rabbitmqctl status says its alarms",
+            )),
+        }
+    }
+
+    /// Why the broker ended the connection, if it said so before it did: that came in, and nobody has read it yet.
+    async fn last_words(&mut self) -> Option<Broken> {
+        let look = async {
+            loop {
+                match self.frame().await {
+                    Ok(frame) if frame.kind == Kind::Method => {
+                        if let Ok(Said::Closed { code, text, .. }) = Said::decode(&frame.payload) {
+                            return Some(Broken::closed(code, &text));
+                        }
+                    }
+                    Ok(_) => {}
+                    // A hint is there where TLS says why.
+                    Err(broken) => return Some(broken).filter(|broken| broken.hint.is_some()),
+                }
+            }
+        };
+        timeout(Duration::from_secs(LAST_WORDS_SECONDS_MAX), look).await.ok().flatten()
     }
 
     /// Says goodbye, and does not wait for an answer.
     pub async fn close(mut self) {
         // Who does not hear it sees the connection end.
         let _ = self.send(&methods::close()).await;
-        let _ = tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), self.stream.shutdown()).await;
+        let _ = timeout(Duration::from_secs(WRITE_SECONDS_MAX), self.stream.shutdown()).await;
     }
+}
+
+/// A connection to one of the addresses of a host.
+async fn reach(host: &str, port: u16) -> Result<TcpStream, String> {
+    let mut why = "its name has no address".to_owned();
+    for address in lookup_host((host, port)).await.map_err(|error| error.to_string())? {
+        match timeout(Duration::from_secs(ADDRESS_SECONDS_MAX), TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => why = error.to_string(),
+            Err(_) => why = format!("no answer within {ADDRESS_SECONDS_MAX} s"),
+        }
+    }
+    Err(why)
 }
 
 /// `work`, or after `seconds` that it took too long.
 pub(super) async fn within<T>(seconds: u64, work: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
     let limit = Duration::from_secs(seconds);
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+    timeout(limit, work).await.unwrap_or_else(|_| {
         Err(Broken::new(
             format!("no answer within {seconds} s"),
             "is the broker in need? rabbitmqctl status says its alarms",
@@ -274,8 +332,16 @@ fn is_external(amqp: &Amqp) -> bool {
 
 /// With TLS 1.3 a broker that refuses our certificate says so only now.
 fn reading_failed(error: &std::io::Error) -> Broken {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return CLOSED.to_owned().into();
+    }
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
     if is_tls { tls::refused(error) } else { format!("reading failed: {error}").into() }
+}
+
+/// What a broker said, safe to print, in one line.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 
 fn unexpected() -> Broken {

@@ -10,16 +10,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{Amqp, Queue};
-use super::connection::{Broken, Connection, SETUP_SECONDS_MAX, within};
+use super::connection::{Broken, Connection, NEVER, SETUP_SECONDS_MAX, within};
 use super::methods::{self, CHANNEL, EXCHANGE_DECLARE_OK, QOS_OK, QUEUE_BIND_OK, Said};
 use super::properties::Properties;
 use super::wire::{Frame, Kind};
 use crate::bus::queue::QUEUE_BYTES_MAX;
 use crate::journal::REFUSED_BODY_BYTES_MAX;
 use crate::message::BODY_BYTES_MAX;
-
-/// A time that never comes: for a broker that wants no signs of life.
-const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// One delivery, as it came.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +65,7 @@ impl Waiting {
 }
 
 impl Consumer {
-    /// Connects, declares, and begins to consume; within two times [`SETUP_SECONDS_MAX`].
+    /// Connects, declares, and begins to consume; each within [`SETUP_SECONDS_MAX`].
     ///
     /// # Errors
     /// Why not.
@@ -90,6 +87,12 @@ impl Consumer {
             connection.close().await;
         });
         Ok(Self { news, acks, waiting })
+    }
+
+    /// One that tells this news.
+    #[cfg(test)]
+    pub fn telling(news: mpsc::Receiver<News>) -> Self {
+        Self { news, acks: mpsc::unbounded_channel().0, waiting: Arc::default() }
     }
 
     /// The next news. Safe to cancel.
@@ -168,13 +171,16 @@ struct Reading {
     /// The last delivery's tag.
     tag: u64,
     waiting: Arc<Waiting>,
+    /// How long the broker may take to say that all queues are read.
+    ready_within: Duration,
     /// Why the broker closed channel or connection. It is answered before all ends.
     closed: Option<Broken>,
 }
 
 impl Reading {
     fn new(tell: mpsc::Sender<News>, consumers_starting: usize) -> Self {
-        Self { tell, consumers_starting, pending: None, tag: 0, waiting: Arc::default(), closed: None }
+        let ready_within = Duration::from_secs(SETUP_SECONDS_MAX);
+        Self { tell, consumers_starting, pending: None, tag: 0, waiting: Arc::default(), ready_within, closed: None }
     }
 
     async fn run(&mut self, connection: &mut Connection, mut acks: mpsc::UnboundedReceiver<u64>) -> Result<(), Broken> {
@@ -183,6 +189,7 @@ impl Reading {
             heartbeat => (heartbeat / 2, heartbeat * 2),
         };
         let (mut heard, mut beat) = (Instant::now(), Instant::now() + beat_every);
+        let ready_by = Instant::now() + self.ready_within;
         let waiting = self.waiting.clone();
         loop {
             let has_room = waiting.has_room();
@@ -210,6 +217,8 @@ impl Reading {
                 () = sleep_until(heard + dead_after), if has_room => {
                     return Err(format!("nothing was heard of the broker for {} s", dead_after.as_secs()).into());
                 }
+                // It lives, and yet nothing would ever come.
+                () = sleep_until(ready_by), if self.consumers_starting > 0 => return Err(not_read()),
             }
         }
     }
@@ -287,6 +296,13 @@ impl Reading {
 
     fn tell(&self, news: News) -> Result<(), Broken> {
         self.tell.try_send(news).map_err(|_| "the broker sends more than the prefetch allows".to_owned().into())
+    }
+}
+
+fn not_read() -> Broken {
+    Broken {
+        why: format!("the broker has our queues and has not begun to read them for us within {SETUP_SECONDS_MAX} s"),
+        hint: Some("is the node of a queue away? rabbitmqctl list_queues name state"),
     }
 }
 

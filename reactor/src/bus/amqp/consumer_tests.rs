@@ -124,3 +124,26 @@ fn so_much_waits_in_memory_and_no_more() {
     assert_eq!(tag, 64, "of a MiB each");
     assert!(matches!(consumer.try_next(), Some(News::Delivery(_))) && reading.waiting.has_room(), "one was taken");
 }
+
+/// How reading ends on a connection over which nothing ever comes.
+async fn on_a_silent_line(consumers_starting: usize, heartbeat: Duration) -> String {
+    let (ours, _theirs) = tokio::io::duplex(1 << 16);
+    let mut connection = Connection::over(Box::new(ours));
+    connection.heartbeat = heartbeat;
+    let (tell, _news) = mpsc::channel(2);
+    let (_acks, to_ack) = mpsc::unbounded_channel();
+    let mut reading = Reading { ready_within: Duration::from_millis(50), ..Reading::new(tell, consumers_starting) };
+    reading.run(&mut connection, to_ack).await.expect_err("an end").why
+}
+
+#[tokio::test]
+async fn a_line_without_a_sign_of_life_is_given_up() {
+    let why = on_a_silent_line(0, Duration::from_millis(20)).await;
+    assert!(why.contains("nothing was heard of the broker"), "{why}");
+}
+
+#[tokio::test]
+async fn a_broker_that_never_begins_to_read_a_queue_is_given_up() {
+    let why = on_a_silent_line(1, Duration::ZERO).await;
+    assert!(why.contains("has not begun to read them"), "{why}");
+}

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::config::Amqp;
-use super::connection::{Broken, Connection, within};
+use super::connection::{Broken, Connection, shown, within};
 use super::methods::{self, CONFIRM_SELECT_OK, Said};
 use super::properties;
 use crate::message::{BODY_BYTES_MAX, TOPIC_BYTES_MAX};
@@ -62,12 +62,12 @@ impl AmqpPublisher {
         if self.prefix.is_empty() { topic.to_owned() } else { format!("{}.{topic}", self.prefix) }
     }
 
-    /// [`AmqpPublisher::send`] of a message of fedora-messaging's base class, whether or not a queue wants it.
+    /// [`AmqpPublisher::send`] of a message of fedora-messaging's base class.
     ///
     /// # Errors
     /// As there.
-    pub async fn publish(&mut self, topic: &str, id: &str, sent: Timestamp, body: &[u8]) -> Result<(), Broken> {
-        self.send(&Outgoing { topic, id, sent, schema: BASE_SCHEMA, body }).await.map(drop)
+    pub async fn publish(&mut self, topic: &str, id: &str, sent: Timestamp, body: &[u8]) -> Result<Sent, Broken> {
+        self.send(&Outgoing { topic, id, sent, schema: BASE_SCHEMA, body }).await
     }
 
     /// Publishes one message and waits until the broker has it. While the broker takes none (`connection.blocked`, as when its
@@ -100,7 +100,7 @@ impl AmqpPublisher {
         let confirmed = within(CONFIRM_SECONDS_MAX, confirmed).await;
         confirmed.map_err(|late| match &self.connection.blocked {
             Some(reason) => Broken {
-                why: format!("the broker takes no messages now ({}): {}", reason.escape_debug(), late.why),
+                why: format!("the broker takes no messages now ({}): {}", shown(reason), late.why),
                 hint: Some(
                     "rabbitmqctl status says its alarms (disk, memory); when they are over it may still take this one",
                 ),

@@ -17,6 +17,9 @@ use super::connection::Broken;
 /// What to do where a broker does not like our certificate.
 pub(super) const HINT_OURS: &str = "does the broker refuse our certificate? has it ended, is it of a CA that the broker knows: openssl x509 -noout -dates -issuer -in CERTFILE";
 
+/// What to do where a broker hangs up while TLS begins.
+const HINT_HUNG_UP: &str = "does that port speak TLS (amqps is 5671, amqp is 5672)? or the broker has no time: its log, and rabbitmqctl status";
+
 /// Speaks TLS on a connection.
 ///
 /// # Errors
@@ -40,6 +43,7 @@ pub(super) fn refused(error: &std::io::Error) -> Broken {
             "the broker's certificate has ended (or this machine's clock is wrong: date)"
         }
         Some(Error::AlertReceived(_)) => HINT_OURS,
+        _ if error.kind() == std::io::ErrorKind::UnexpectedEof => HINT_HUNG_UP,
         _ => "does that port speak TLS? amqps is 5671, amqp is 5672",
     };
     Broken { why: format!("TLS: {error}"), hint: Some(hint) }

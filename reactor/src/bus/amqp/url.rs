@@ -23,15 +23,18 @@ pub struct Url {
 }
 
 /// What else pika takes behind the `?`. Its tries and waits are our own matter.
-const IGNORED: [&str; 8] = [
+const IGNORED: [&str; 11] = [
     "backpressure_detection",
     "blocked_connection_timeout",
     "channel_max",
+    "client_properties",
     "connection_attempts",
     "frame_max",
     "locale",
     "retry_delay",
     "socket_timeout",
+    "stack_timeout",
+    "tcp_options",
 ];
 /// Longest host, user, password or vhost, in bytes.
 const PART_BYTES_MAX: usize = 255;
@@ -168,6 +171,7 @@ mod tests {
         assert_eq!(parts("amqp://u:p%40%2F@h:1234/%2F"), of(false, "h", 1234, "u", "p@/", "/"));
         assert_eq!(parts("amqp://[::1]:5672/v"), of(false, "::1", 5672, "guest", "guest", "v"));
         assert_eq!(Url::parse("amqp://h/?heartbeat=30").expect("a URL").heartbeat_s, Some(30));
+        assert!(Url::parse("amqp://h/?stack_timeout=15&tcp_options=%7B%27TCP_KEEPIDLE%27:%2060%7D").is_ok());
     }
 
     #[test]

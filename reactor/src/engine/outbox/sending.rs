@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Kept, Waiting};
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
-use crate::bus::amqp::publish::AmqpPublisher;
+use crate::bus::amqp::publish::{AmqpPublisher, Sent};
 use crate::trust::sign::{Outgoing, Signer, unsigned_envelope};
 
 /// Publishes one after the other; `confirmed` has those that the broker took, also when it did not take all.
@@ -23,9 +23,14 @@ pub(super) async fn tell_broker(
     let broken = |broken: amqp::connection::Broken| format!("what became of messages can't be published: {broken}");
     let mut publisher = AmqpPublisher::open(&amqp).await.map_err(broken)?;
     for (setting, one) in waiting {
-        publisher.publish(&one.topic, &one.id, one.at, one.body.get().as_bytes()).await.map_err(broken)?;
+        let body = one.body.get().as_bytes();
+        let sent = publisher.publish(&one.topic, &one.id, one.at, body).await.map_err(broken)?;
         let topic = publisher.whole_topic(&one.topic);
-        let said = format!("published on bus {name} as {topic} {}; the broker has it", one.id);
+        let whom = match sent {
+            Sent::Queued => "the broker has it",
+            Sent::Unwanted => "no queue wanted it",
+        };
+        let said = format!("published on bus {name} as {topic} {}; {whom}", one.id);
         confirmed.push((setting, one, said));
     }
     publisher.close().await;

@@ -23,8 +23,20 @@ pub(super) fn make_directory(directory: &Path) -> Result<(), Fault> {
         .map_err(|error| Fault::Io { what: format!("can't make {}", directory.display()), error })
 }
 
-/// Takes the directory for this process, until the returned file is closed (also by a crash).
-pub(super) fn lock(directory: &Path) -> Result<File, Fault> {
+/// A directory that this process alone writes to, until this goes (also by a crash).
+#[derive(Debug)]
+pub(crate) struct Held(File);
+
+impl Drop for Held {
+    /// Closing the file would not do: a child that another thread is just about to start has a copy of it until it is a program of
+    /// its own, and with it the lock.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the directory for this process.
+pub(super) fn lock(directory: &Path) -> Result<Held, Fault> {
     let path = directory.join(LOCK);
     let io = |error| Fault::Io { what: format!("can't lock {}", path.display()), error };
     let mut file =
@@ -36,7 +48,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, Fault> {
     }
     file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
     writeln!(file, "{}", std::process::id()).map_err(io)?;
-    Ok(file)
+    Ok(Held(file))
 }
 
 fn in_use(directory: &Path, file: &mut File) -> Fault {
