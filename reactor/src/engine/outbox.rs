@@ -304,8 +304,9 @@ impl Task {
         let Answer::Settings(settings) = self.shared.journal.ask(Question::Settings(OUTBOX.to_owned())).await? else {
             return Ok(Vec::new());
         };
+        // Also while it is being published: what is out is still in the journal.
+        self.shared.waiting.store(settings.len() as u64, Ordering::Relaxed);
         let mut waiting = Vec::with_capacity(settings.len());
-        let mut bytes = Vec::with_capacity(settings.len());
         for (name, value) in settings {
             match serde_json::from_str::<Kept>(&value) {
                 Ok(one) => waiting.push((value.len(), name, one)),
@@ -317,7 +318,7 @@ impl Task {
         }
         // Not by their names: a reaction that was held and is done has two, and the latter is the last word.
         waiting.sort_by(|(_, name, one), (_, other_name, other)| (one.at, name).cmp(&(other.at, other_name)));
-        bytes.extend(waiting.iter().map(|(bytes, ..)| *bytes));
+        let bytes: Vec<usize> = waiting.iter().map(|(bytes, ..)| *bytes).collect();
         for (_, name, one) in waiting.drain(..too_many(&bytes)) {
             let why = format!("more than {WAITING_MAX} outcomes, or {WAITING_BYTES_MAX} bytes, wait to be published");
             self.give_up(&name, &one, &why);
