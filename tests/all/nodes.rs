@@ -318,6 +318,7 @@ const OUTCOMES: usize = 60;
 fn of_two_nodes_each_tells_publishers_what_it_decided_itself() {
     let mut cluster = Cluster::new("nodes-confirm");
     let effects = cluster.scratch.path().join("effects");
+    std::fs::write(&effects, "").expect("the target");
     let (rules, ports) = (append_rules(&effects), [free_port(), free_port()]);
     let heard = zmq::Context::new().socket(zmq::SUB).expect("a socket");
     heard.set_subscribe(b"").expect("an option");
@@ -342,6 +343,7 @@ fn of_two_nodes_each_tells_publishers_what_it_decided_itself() {
             heard.recv_multipart(0).unwrap_or_else(|_| panic!("only {} were told of: {}", told.len(), nodes[0].log()));
         let body: Value = serde_json::from_slice(&frames[1]).expect("JSON");
         let cause = body["msg"]["messages"][0].as_str().expect("an id").to_owned();
+        assert_eq!(body["msg"]["state"], "done", "{body}");
         assert!(told.insert(cause.clone(), frames[1].clone()).is_none(), "{cause} was told of twice: {body}");
     }
 }
