@@ -15,14 +15,12 @@ use reactor_tests::{Scratch, free_port, random_below, wait_until};
 use serde_json::{Value, json};
 
 use crate::amqp::site::{LONG, queue, until_empty};
-use crate::running::{SOON, applied, handler, plain};
+use crate::running::{applied, handler, plain};
 
 /// Lanes that the messages are spread over.
 const LANES: usize = 24;
 /// Messages that may be under way.
 const UNDER_WAY_MAX: usize = 200;
-/// A daemon that is stopped is ended by then, and its lanes are served by others.
-const TAKEN_OVER_MAX: Duration = Duration::from_secs(10);
 
 /// Daemons with one journal and one publisher.
 struct Cluster {
@@ -118,7 +116,7 @@ impl Node {
     /// Waits until it serves at least so many slots.
     fn until_it_serves(&self, slots: usize) {
         let mut seen = Value::Null;
-        wait_until(&format!("{} serves {slots} slots", self.name), SOON, || {
+        wait_until(&format!("{} serves {slots} slots", self.name), LONG, || {
             seen = self.sees(&self.name);
             seen["slots"].as_array().is_some_and(|has| has.len() >= slots)
         });
@@ -142,7 +140,7 @@ impl Node {
     }
 
     fn until(&self, state: &str, n: usize) {
-        wait_until(&format!("{n} are {state}: {}", self.log()), SOON, || {
+        wait_until(&format!("{n} are {state}: {}", self.log()), LONG, || {
             self.rows().iter().filter(|row| row["state"] == state).count() == n
         });
     }
@@ -191,7 +189,7 @@ fn disturb(node: &mut Node, stop: bool) {
     if stop {
         node.daemon().pause();
         let daemon = node.daemon.take().expect("a daemon");
-        let ended = daemon.wait(TAKEN_OVER_MAX);
+        let ended = daemon.wait(LONG);
         assert!(ended.is_some(), "the warden did not end the stopped daemon of {}: {}", node.name, node.log());
     } else {
         node.daemon().kill_9();
@@ -381,7 +379,7 @@ fn what_a_person_types_at_one_node_counts_at_all_of_them() {
 
     let paused = |node: &Node| reactor_json(&node.dir, &["status"])[0]["paused"].as_array().map_or(0, Vec::len);
     nodes[0].type_in(&["pause", "access taken"]);
-    wait_until("both are paused", SOON, || nodes.iter().all(|node| paused(node) == 1));
+    wait_until("both are paused", LONG, || nodes.iter().all(|node| paused(node) == 1));
     for user in ["ada", "grace", "kevin"] {
         cluster.say("org.example.user", &json!({"user": user}));
     }
@@ -395,17 +393,17 @@ fn what_a_person_types_at_one_node_counts_at_all_of_them() {
         "INSERT INTO reactor.setting VALUES ('paused/access taken', '2026-11-21T00:00:00Z');
          SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reactor journal'",
     );
-    wait_until("both know that it is paused", SOON, || nodes.iter().all(|node| paused(node) == 1));
+    wait_until("both know that it is paused", LONG, || nodes.iter().all(|node| paused(node) == 1));
     nodes[0].type_in(&["resume", "access taken"]);
-    wait_until("both go on", SOON, || nodes.iter().all(|node| paused(node) == 0));
+    wait_until("both go on", LONG, || nodes.iter().all(|node| paused(node) == 0));
 
     // A clean stop gives everything back.
     let daemon = nodes[1].daemon.take().expect("a daemon");
     daemon.terminate();
-    assert!(daemon.wait(SOON).is_some_and(|status| status.success()), "{}", nodes[1].log());
+    assert!(daemon.wait(LONG).is_some_and(|status| status.success()), "{}", nodes[1].log());
     nodes[0].until_it_serves(64);
     let held = || reactor_json(&nodes[0].dir, &["status"])[0]["held"].as_array().map_or(0, Vec::len);
-    wait_until("it has what the other had", SOON, || held() == 3);
+    wait_until("it has what the other had", LONG, || held() == 3);
 }
 
 #[test]
@@ -426,9 +424,9 @@ fn while_the_server_is_away_handlers_are_ended_and_then_it_goes_on_by_itself() {
     let mut node = cluster.node("a", &access_rules(&dir.join("h"), "retry: { times: 0 }"));
     node.until_it_serves(64);
     cluster.say("org.example.user", &json!({"user": "ralph"}));
-    wait_until("the apply runs", SOON, || began.exists());
+    wait_until("the apply runs", LONG, || began.exists());
     cluster.server.stop();
-    wait_until("handlers are ended", SOON, || node.log().contains("handlers are ended"));
+    wait_until("handlers are ended", LONG, || node.log().contains("handlers are ended"));
     std::fs::write(&go, "").expect("the sign");
     cluster.server.resume();
     node.until("done", 1);
@@ -453,7 +451,7 @@ fn a_rule_that_reaches_one_node_after_the_other_makes_no_dead_letters() {
     }
     // The first knows the rule and is through with what is its own; the other has the rest in its inbox.
     let waits = || nodes[1].sees("b")["inbox"].as_u64().unwrap_or(0);
-    wait_until("all have come", SOON, || {
+    wait_until("all have come", LONG, || {
         waits() + nodes[0].rows().iter().filter(|row| row["state"] == "done").count() as u64 == users.len() as u64
     });
     assert!(waits() > 0, "the test needs a user of the other's");
@@ -480,6 +478,30 @@ fn a_node_whose_slots_are_anothers_without_its_doing_ends_instead_of_serving_the
          UPDATE reactor.slot SET node = 'ghost' WHERE n = 7",
     );
     let daemon = node.daemon.take().expect("a daemon");
-    let status = daemon.wait(SOON).expect("it ends");
+    let status = daemon.wait(LONG).expect("it ends");
     assert!(!status.success() && node.log().contains("nobody here has given them back"), "{}", node.log());
+}
+
+#[test]
+fn a_node_that_can_not_have_a_lease_says_why_and_begins_when_it_can() {
+    let cluster = Cluster::new("nodes-no-lease");
+    let mut node = cluster.node("a", &append_rules(&cluster.scratch.path().join("effects")));
+    node.until_it_serves(64);
+    let daemon = node.daemon.take().expect("a daemon");
+    daemon.terminate();
+    assert!(daemon.wait(LONG).is_some_and(|status| status.success()), "{}", node.log());
+    // What a pooler answers that shares connections among transactions.
+    cluster.server.sql(
+        "postgres",
+        r#"CREATE FUNCTION reactor.no() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN RAISE 'prepared statement "s9" does not exist' USING ERRCODE = '26000'; END$$;
+           CREATE TRIGGER no BEFORE INSERT OR UPDATE ON reactor.lease FOR EACH ROW EXECUTE FUNCTION reactor.no()"#,
+    );
+    cluster.start(&mut node);
+    wait_until("it says why", LONG, || {
+        let log = node.log();
+        log.contains("no handler starts") && log.contains("PgBouncer")
+    });
+    cluster.server.sql("postgres", "DROP TRIGGER no ON reactor.lease");
+    node.until_it_serves(64);
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use handler_api::Failure;
+use handler_api::units::show_duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
@@ -53,6 +54,8 @@ pub struct CatchUp {
     pub overlap: Duration,
     /// How far back to ask for at most.
     pub at_most: Duration,
+    /// A server that has not answered for so long is given up ([`CATCH_UP_SECONDS_MAX`]).
+    pub patience: Duration,
 }
 
 /// Who keeps the messages of a bus.
@@ -110,18 +113,26 @@ pub struct Asking {
     believed_as: Option<&'static str>,
     wants: Wants,
     from: From,
+    patience: Duration,
     /// How long the server took for it all.
     spent: Duration,
     messages: usize,
     bytes: usize,
     is_over: bool,
-    /// Up to then all has come, as far as the server's order can be believed.
-    reached: Option<Timestamp>,
 }
 
 enum From {
     Pages(Box<datagrepper::Pages>),
     Slices(replay::Slices),
+}
+
+impl From {
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Pages(pages) => pages.is_over(),
+            Self::Slices(slices) => slices.is_over(),
+        }
+    }
 }
 
 impl Asking {
@@ -140,11 +151,12 @@ impl Asking {
             believed_as: config.believe_all.then(|| config.server.signer()),
             wants,
             from,
+            patience: config.patience,
             spent: Duration::ZERO,
             messages: 0,
             bytes: 0,
-            is_over: false,
-            reached: None,
+            // Where no rule wants anything, nothing can be missing.
+            is_over: filter.is_nothing(),
         }
     }
 
@@ -153,7 +165,7 @@ impl Asking {
     /// # Errors
     /// Why nothing more comes, and what to do about it.
     pub async fn next(&mut self) -> Result<Option<Vec<RawMessage>>, Failure> {
-        if self.is_over {
+        if self.is_over || self.from.is_over() {
             return Ok(None);
         }
         self.check_limits()?;
@@ -167,14 +179,16 @@ impl Asking {
         };
         self.messages += kept.len();
         self.bytes += kept.iter().map(|one| one.body.len()).sum::<usize>();
-        self.reached = kept.iter().filter_map(|one| one.sent).max().into_iter().chain(self.reached).max();
         Ok(Some(kept.into_iter().filter(|one| (self.wants)(&one.topic)).map(|one| self.raw(one)).collect()))
     }
 
-    /// Up to when messages have come.
+    /// Up to when all has come, as far as that can be told by the server's order.
     #[must_use]
-    pub const fn reached(&self) -> Option<Timestamp> {
-        self.reached
+    pub fn reached(&self) -> Option<Timestamp> {
+        match &self.from {
+            From::Pages(pages) => pages.reached(),
+            From::Slices(slices) => slices.reached(),
+        }
     }
 
     /// What the server says it has and did not hand over.
@@ -213,7 +227,7 @@ impl Asking {
     }
 
     async fn patiently(&mut self) -> Result<Option<Vec<Kept>>, Failure> {
-        let until = Instant::now() + Duration::from_secs(CATCH_UP_SECONDS_MAX);
+        let until = Instant::now() + self.patience;
         let mut wait = AGAIN_SECONDS.0;
         loop {
             let asked = async {
@@ -229,7 +243,7 @@ impl Asking {
             match answer {
                 Err(Failure::Retry { message, hint, .. }) => {
                     if Instant::now() + Duration::from_secs(wait) >= until {
-                        let message = format!("{message} (asked again for {CATCH_UP_SECONDS_MAX} s)");
+                        let message = format!("{message} (asked again for {})", show_duration(self.patience));
                         return Err(Failure::Retry { message, hint, after: None });
                     }
                     tracing::debug!(bus = %self.bus, "{message}; asked again in {wait} s");

@@ -64,7 +64,7 @@ pub struct Counters {
     pub disconnects: AtomicU64,
     /// Connections that we ended ourselves: their publishers are not named any more.
     pub left: AtomicU64,
-    /// How often it was connected and nothing came for longer than the site's `silence`.
+    /// How often the site's `silence` has passed while it was connected and nothing came.
     pub silences: AtomicU64,
     /// How long it has been connected and silent now, in seconds; 0 where that is not too long.
     pub silent_s: AtomicU64,

@@ -28,6 +28,7 @@ pub async fn watch(bus: Arc<str>, counters: Arc<Counters>) {
         looked = now;
         counters.silent_s.store(silence.alarm().map_or(0, |silent| silent.as_secs().max(1)), Ordering::Relaxed);
         match change {
+            Some(Change::GoesOn) => Counters::add(&counters.silences, 1),
             Some(Change::Began) => {
                 Counters::add(&counters.silences, 1);
                 let why = counters.silent().unwrap_or_default();
@@ -43,6 +44,8 @@ pub async fn watch(bus: Arc<str>, counters: Arc<Counters>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Began,
+    /// The time that is too long has passed once more.
+    GoesOn,
     Ended,
 }
 
@@ -51,7 +54,8 @@ enum Change {
 struct Silence {
     silent: Duration,
     received: u64,
-    alarmed: bool,
+    /// How many times the time that is too long has passed.
+    times: u128,
 }
 
 impl Silence {
@@ -63,18 +67,19 @@ impl Silence {
         } else if connected {
             self.silent += passed;
         }
-        let alarmed = !limit.is_zero() && self.silent >= limit;
-        let before = std::mem::replace(&mut self.alarmed, alarmed);
-        match (before, alarmed) {
-            (false, true) => Some(Change::Began),
-            (true, false) => Some(Change::Ended),
-            _ => None,
+        // Without a limit nothing is too long.
+        let times = self.silent.as_nanos().checked_div(limit.as_nanos()).unwrap_or(0);
+        match (std::mem::replace(&mut self.times, times), times) {
+            (0, 0) => None,
+            (0, _) => Some(Change::Began),
+            (_, 0) => Some(Change::Ended),
+            (before, times) => (times > before).then_some(Change::GoesOn),
         }
     }
 
     /// How long it has been silent, where that is too long.
     fn alarm(&self) -> Option<Duration> {
-        self.alarmed.then_some(self.silent)
+        (self.times > 0).then_some(self.silent)
     }
 }
 
@@ -86,13 +91,14 @@ mod tests {
     const LOOK: Duration = Duration::from_secs(600);
 
     #[test]
-    fn it_is_told_once_and_ends_with_the_next_message() {
+    fn it_begins_once_is_counted_each_time_and_ends_with_the_next_message() {
         let mut silence = Silence::default();
         let mut looks = |received: u64, n: usize| -> Vec<_> {
             (0..n).filter_map(|_| silence.look(LOOK, HOUR, true, received)).collect()
         };
         assert_eq!(looks(0, 5), []);
-        assert_eq!(looks(0, 20), [Change::Began]);
+        assert_eq!(looks(0, 1), [Change::Began]);
+        assert_eq!(looks(0, 12), [Change::GoesOn, Change::GoesOn], "two hours more");
         assert_eq!(looks(1, 6), [Change::Ended]);
         assert_eq!(looks(1, 1), [Change::Began], "an hour after the last message");
     }

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use super::plan::{Would, collect, plan_all};
 use super::print::{clean, time};
 use super::{Common, Format, NO, now, out, site_paths};
-use crate::bus::Wants;
 use crate::bus::catch_up::filter::Filter;
 use crate::bus::catch_up::{Asking, CATCH_UP_SECONDS_MAX, CATCH_UP_TOTAL_SECONDS_MAX, Window};
 use crate::engine::catch_up::heard::{AskedFor, command};
@@ -131,7 +130,8 @@ async fn find(bus: &BusConfig, rules: &Arc<Rules>, takes_all: bool, window: Wind
     })?;
     let filter = Filter::of(rules.all().iter().flat_map(|rule| patterns(rule)));
     let (filter, of) = (if takes_all { Filter::All } else { filter }, rules.clone());
-    let wants: Wants = opening::wants(bus, Arc::new(move |topic| takes_all || of.wants(topic)));
+    let wants = opening::bound(bus, Arc::new(move |topic| takes_all || of.wants(topic)));
+    let wants = opening::wants(bus.topics.clone(), wants);
     let mut asking = Asking::new(&bus.name, config, &filter, wants, window);
     let verifier = bus.verifier();
     let mut found = Found { messages: Vec::new(), trouble: None };

@@ -13,6 +13,9 @@ use crate::journal::nodes::{LANE_SLOTS, NodeRow};
 use crate::journal::place::open_read_only;
 use crate::journal::{Answer, Counts, Question};
 
+/// Gaps of a bus that are shown, the newest first.
+const GAPS_SHOWN_MAX: usize = 3;
+
 /// Asks the daemon for what only it knows, and counts what the journal holds; without a daemon, says so.
 ///
 /// # Errors
@@ -31,6 +34,8 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         Ok((counted, nodes)) => (Ok(counted), nodes),
         Err(unread) => (Err(unread), Vec::new()),
     };
+    // One that can't write its journal may have no more to say than that.
+    let runs = asked.is_ok();
     let (status, mut wrong) = match (asked, &counted) {
         (Ok(answered), _) => (answered.status, answered.wrong),
         (Err(_), Ok(_)) => (None, Vec::new()),
@@ -46,7 +51,6 @@ pub fn run(common: &Common) -> anyhow::Result<ExitCode> {
         }
     };
     wrong.iter().for_each(|wrong| eprintln!("error: {wrong}"));
-    let runs = status.is_some();
     if common.format == Format::Json {
         let mut whole = status.unwrap_or_else(|| json!({"running": null}));
         whole["journal"] = json!(counts);
@@ -191,15 +195,18 @@ fn tell_catch_up(catch_up: &Value, text: &mut String) {
             running["came"]
         ));
     }
-    let lacking = &catch_up["lacking"];
-    if lacking.is_object() {
+    let open = catch_up["open"].as_array().map_or(&[][..], Vec::as_slice);
+    for gap in open.iter().rev().take(GAPS_SHOWN_MAX) {
         text.push_str(&format!(
             "    gap: what was sent from {} to {} may be missing ({}): {}\n      to ask for it: {}\n",
-            of(lacking, "from"),
-            of(lacking, "to"),
-            of(lacking, "why"),
-            of(lacking, "lacking"),
-            of(lacking, "command")
+            of(gap, "from"),
+            of(gap, "to"),
+            of(gap, "why"),
+            of(gap, "lacking"),
+            of(gap, "command")
         ));
+    }
+    if let Some(older) = open.len().checked_sub(GAPS_SHOWN_MAX + 1) {
+        text.push_str(&format!("    and {} older gaps: reactor status --format json\n", older + 1));
     }
 }

@@ -1,9 +1,11 @@
 //! Nothing missed: up to when each bus was surely heard ([`heard`]), when something may be missing ([`watch`], pure), and getting
-//! it before newer live messages are handed over. [`opening`] is what a starting daemon does for it, and what people ask.
+//! it before newer live messages are handed over; what can't be had stays open ([`gaps`], pure). [`opening`] is
+//! what a starting daemon does for it, and what people ask.
 //!
 //! Where intake finds a gap, live messages wait in the source's queue, which is bounded; what the server has is handed
 //! over first, in its order, the same way as live messages: judged, journaled, known by its id. What can't be had is said.
 
+pub mod gaps;
 pub mod heard;
 pub mod opening;
 pub mod watch;
@@ -47,6 +49,8 @@ struct Got {
     came: u64,
     new: u64,
     unsigned: u64,
+    not_now: u64,
+    why_not_now: Option<String>,
     missing: u64,
     reached: Option<Timestamp>,
     failure: Option<Failure>,
@@ -81,7 +85,7 @@ impl Care {
             // Nothing waits in it, so all that came is in the journal.
             self.handed = clock();
             self.tell_position();
-            let mut came = None;
+            let (mut came, mut in_hand) = (None, None);
             let goes_on = {
                 let caught_up = self.catch_up(passing);
                 tokio::pin!(caught_up);
@@ -89,10 +93,14 @@ impl Care {
                     tokio::select! {
                         biased;
                         goes_on = &mut caught_up => break goes_on,
-                        batch = &mut coming, if came.is_none() => came = Some(batch),
+                        batch = &mut coming, if came.is_none() => {
+                            in_hand = Some(passing.in_hand(batch.as_ref().map_or(0, Vec::len)));
+                            came = Some(batch);
+                        }
                     }
                 }
             };
+            drop(in_hand);
             if !goes_on {
                 return None;
             }
@@ -179,7 +187,8 @@ impl Care {
             return self.ask_for(config, missed, window, passing).await;
         }
         let earliest = before(to, config.at_most);
-        if missed.from < earliest {
+        // Of a new publisher, and of silence, nothing is known to be missing.
+        if missed.from < earliest && !matches!(missed.why, Why::Connected | Why::Silent) {
             let limit = show_duration(config.at_most);
             let failure = Failure::permanent(format!("what is older than {limit} (`at_most`) is not asked for"));
             let got = Got { failure: Some(failure), ..Got::default() };
@@ -196,7 +205,7 @@ impl Care {
         let Some(got) = self.get(config, window, passing).await else { return false };
         let from = missed.from.max(window.from);
         let rest = match &got.failure {
-            Some(_) => got.reached.map_or(from, |reached| reached.max(from)),
+            Some(_) => got.reached.map_or(from, |reached| reached.max(from).min(window.to)),
             None => from,
         };
         self.conclude(missed, rest, window.to, got, passing).await
@@ -211,7 +220,8 @@ impl Care {
                 false => Filter::of(rules.all().iter().flat_map(|rule| patterns(rule))),
             }
         };
-        let mut asking = Asking::new(&self.heard.bus, config, &filter, self.wants.clone(), window);
+        let wants = opening::wants(self.heard.settings().topics.clone(), self.wants.clone());
+        let mut asking = Asking::new(&self.heard.bus, config, &filter, wants, window);
         let mut got = Got::default();
         loop {
             match asking.next().await {
@@ -221,6 +231,8 @@ impl Care {
                     let passed = passing.pass(raws).await?;
                     got.new += passed.new;
                     got.unsigned += passed.unsigned_late;
+                    got.not_now += passed.not_now;
+                    got.why_not_now = got.why_not_now.or(passed.why_not_now);
                     self.heard.progress(got.came, got.new);
                 }
                 Ok(None) => break,
@@ -245,6 +257,10 @@ impl Care {
             said.push(format!("{} messages were refused, because nobody signed them", got.unsigned));
             hint.get_or_insert_with(|| "`believe: all` under `catch_up` believes its server".to_owned());
         }
+        if let Some(why) = &got.why_not_now {
+            said.push(format!("{} messages were refused: {why}", got.not_now));
+            hint.get_or_insert_with(|| "reactor list --refused".to_owned());
+        }
         if got.missing > 0 {
             said.push(format!("the server has {} messages more that it did not hand over whole", got.missing));
         }
@@ -252,7 +268,7 @@ impl Care {
             bus: self.heard.bus.clone(),
             from,
             to,
-            why: missed.why.words(),
+            why: missed.why.words().to_owned(),
             is_asked: missed.why == Why::Asked,
             recovered: said.is_empty(),
             came: got.came,

@@ -244,7 +244,7 @@ async fn open_sources(
     journal: &Arc<JournalHandle>,
     health: Arc<Health>,
 ) -> anyhow::Result<Parts> {
-    let positions = opening::positions(journal).await?;
+    let before = opening::Before::of(journal).await?;
     let mut buses = Vec::new();
     let mut from = None;
     if let Some(path) = &options.from {
@@ -259,7 +259,7 @@ async fn open_sources(
                 tracing::info!(bus = %config.name, "the site does not believe this broker (`broker: accept`): it is not read");
                 continue;
             }
-            let (bus, source, care) = open_bus(config, &rules, site.journal.history_all, journal, &health, &positions)?;
+            let (bus, source, care) = open_bus(config, &rules, site.journal.history_all, journal, &health, &before)?;
             let verifier = bus.verifier();
             let judge: Judge = Arc::new(move |raw, now| verifier.load().verify(raw, now));
             let passing = Passing::new(judge, rules.clone(), gauge.clone(), to_engine.clone());

@@ -15,10 +15,10 @@ use super::core::Arrived;
 use super::{Input, clock};
 use crate::bus::Source;
 use crate::journal::{Entry, REFUSED_BODY_BYTES_MAX};
-use crate::message::{Message, RawMessage};
+use crate::message::{Form, Message, RawMessage};
 use crate::rules::matcher::Rules;
 use crate::trust::verifier::NOT_SIGNED_LATE;
-use crate::trust::{Refusal, Verified, beside_msg};
+use crate::trust::{Refusal, SIGNED_BUT, Verified, beside_msg};
 
 /// Messages that are judged and journaled together.
 pub const BATCH_MESSAGES_MAX: usize = 512;
@@ -93,6 +93,8 @@ pub struct Batch {
     pub arrived: Vec<Arrived>,
     /// Refused ones, as the journal keeps them.
     pub refused: Vec<Entry>,
+    /// Whether a server kept these: how many of them are new is asked for, and told.
+    pub is_late: bool,
     /// Answered when the journal holds the batch, with the number of messages that were new and wanted.
     pub durable: oneshot::Sender<u64>,
 }
@@ -106,12 +108,28 @@ pub struct Passing {
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Passed {
     /// Messages that were not known, and led to something.
     pub new: u64,
     /// Messages that came late, and were refused only because they carry no signature.
     pub unsigned_late: u64,
+    /// Messages that were refused although their signature is good: certificate or revocation list do not hold now.
+    pub not_now: u64,
+    /// Why, of the first of them.
+    pub why_not_now: Option<String>,
+}
+
+/// Counts what a kill would lose, for as long as it lives.
+pub struct InHand {
+    gauge: Arc<Gauge>,
+    n: u64,
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.gauge.in_hand.fetch_sub(self.n, Ordering::Relaxed);
+    }
 }
 
 /// Reads one source until it ends; `care` sees to it that nothing is missed.
@@ -128,13 +146,12 @@ pub async fn take_in(mut source: Box<dyn Source>, mut care: Option<Care>, passin
             Some(Err(error)) => break Some(error.to_string()),
             None => return,
         };
-        let n = raws.len() as u64;
-        passing.gauge.in_hand.fetch_add(n, Ordering::Relaxed);
+        let in_hand = passing.in_hand(raws.len());
         let handed_over = match &mut care {
             Some(care) => care.catch_up(&passing).await && hand_over(&mut *source, raws, Some(care), &passing).await,
             None => hand_over(&mut *source, raws, None, &passing).await,
         };
-        passing.gauge.in_hand.fetch_sub(n, Ordering::Relaxed);
+        drop(in_hand);
         if !handed_over {
             return;
         }
@@ -166,9 +183,18 @@ impl Passing {
         Self { judge, rules, gauge, engine }
     }
 
+    /// So many messages are taken from a source, and not yet in the journal.
+    #[must_use]
+    pub fn in_hand(&self, messages: usize) -> InHand {
+        let n = messages as u64;
+        self.gauge.in_hand.fetch_add(n, Ordering::Relaxed);
+        InHand { gauge: self.gauge.clone(), n }
+    }
+
     /// Judges a batch, hands it over, and waits until the journal has it; `None` when the engine is gone.
     pub async fn pass(&self, raws: Vec<RawMessage>) -> Option<Passed> {
         self.gauge.room().await;
+        let is_late = raws.first().is_some_and(|raw| matches!(raw.form, Form::Kept { .. }));
         let (judge, rules) = (self.judge.clone(), self.rules.load_full());
         let judged = tokio::task::spawn_blocking(move || judge_all(&raws, &judge, &rules)).await;
         let (arrived, refused) = match judged {
@@ -179,11 +205,17 @@ impl Passing {
                 return Some(Passed::default());
             }
         };
-        let is_unsigned = |entry: &&Entry| matches!(entry, Entry::Refused { reason, .. } if reason == NOT_SIGNED_LATE);
-        let unsigned_late = refused.iter().filter(is_unsigned).count() as u64;
+        let reasons = refused.iter().filter_map(|entry| match entry {
+            Entry::Refused { reason, .. } => Some(reason),
+            _ => None,
+        });
+        let unsigned_late = reasons.clone().filter(|reason| *reason == NOT_SIGNED_LATE).count() as u64;
+        let mut not_now = reasons.filter(|reason| reason.starts_with(SIGNED_BUT)).cloned();
+        let why_not_now = not_now.next();
+        let not_now = u64::from(why_not_now.is_some()) + not_now.count() as u64;
         let (durable, is_durable) = oneshot::channel();
-        self.engine.send(Input::Batch(Batch { arrived, refused, durable })).await.ok()?;
-        Some(Passed { new: is_durable.await.ok()?, unsigned_late })
+        self.engine.send(Input::Batch(Batch { arrived, refused, is_late, durable })).await.ok()?;
+        Some(Passed { new: is_durable.await.ok()?, unsigned_late, not_now, why_not_now })
     }
 
     /// Tells of a gap; false when the engine is gone.

@@ -106,6 +106,7 @@ impl Lease {
             steady_since: None,
             was_cut_off: false,
             torn: Slots::NONE,
+            said: String::new(),
         };
         let thread = std::thread::Builder::new().name("lease".into()).spawn(move || runtime.block_on(keeper.run()))?;
         Ok(Self { shared, fence, node, stage, thread: Some(thread) })
@@ -161,6 +162,8 @@ struct Keeper {
     was_cut_off: bool,
     /// Slots that are ours no more though nobody here has given them back.
     torn: Slots,
+    /// Why the last beat did not get through, as it was said.
+    said: String,
 }
 
 /// Why a daemon ends that has another in its place.
@@ -177,7 +180,7 @@ impl Keeper {
             match self.beat().await {
                 Ok(true) => self.kept(sent).await,
                 Ok(false) => return self.lost(REPLACED).await,
-                Err(why) => self.missed(&why).await,
+                Err(why) => self.missed(why).await,
             }
             self.rest(next_beat(sent, self.fence.until())).await;
             if !self.torn.is_empty() {
@@ -209,7 +212,8 @@ impl Keeper {
         let until = self.fence.until();
         let left = until.saturating_sub(boottime_ms());
         if until > 0 && left == 0 {
-            return Err(format!("no beat got through to the journal's server for {CUT_OFF_MS} ms"));
+            let why = std::mem::take(&mut self.said);
+            return Err(if why.is_empty() { format!("no beat got through for {CUT_OFF_MS} ms") } else { why });
         }
         let most = if until == 0 { ANSWER_MS_MAX } else { left.min(ANSWER_MS_MAX) };
         match timeout(Duration::from_millis(most), self.members.beat(self.stage() != Stage::Stays)).await {
@@ -224,9 +228,10 @@ impl Keeper {
     async fn kept(&mut self, sent: u64) {
         // Without a warden nobody would end what runs here while we are stopped.
         if !self.warden.watch_until(sent + WARDEN_MS).await {
-            return self.missed("its warden can't be started").await;
+            return self.missed("its warden can't be started: is there room for one more process?".to_owned()).await;
         }
         self.fence.renew(sent + CUT_OFF_MS);
+        self.said.clear();
         let steady_since = *self.steady_since.get_or_insert(sent);
         if self.was_cut_off {
             self.was_cut_off = false;
@@ -300,15 +305,21 @@ impl Keeper {
         }
     }
 
-    async fn missed(&mut self, why: &str) {
-        if self.fence.is_good() || self.was_cut_off || self.fence.until() == 0 {
-            return self.settle().await;
+    async fn missed(&mut self, why: String) {
+        if self.fence.is_good() {
+            self.said = why;
+            return;
         }
-        tracing::error!("handlers are ended, and none starts, until the journal's server is in reach again\n{why}");
-        self.was_cut_off = true;
-        self.steady_since = None;
-        self.fence.lapse();
-        self.stop_runs.send_replace(true);
+        if !self.was_cut_off && self.fence.until() > 0 {
+            self.was_cut_off = true;
+            self.steady_since = None;
+            self.fence.lapse();
+            self.stop_runs.send_replace(true);
+            tracing::error!("handlers are ended, and none starts, until the journal's server is in reach again\n{why}");
+        } else if why != self.said {
+            tracing::error!("no handler starts: this node's lease can't be had from the journal's server\n{why}");
+        }
+        self.said = why;
         self.settle().await;
     }
 

@@ -132,13 +132,13 @@ impl Engine {
             let inputs = self.gather().await;
             self.turn(inputs).await;
         }
-        self.write_positions().await;
+        self.write_heard().await;
         (self.core, self.nodes.map(|nodes| nodes.lease), self.broken)
     }
 
     /// A clean stop: the next start begins where this one ended.
-    async fn write_positions(&mut self) {
-        let entries = self.daemon.positions(clock(), false, true);
+    async fn write_heard(&mut self) {
+        let entries = self.daemon.heard(clock(), false, true);
         if entries.is_empty() || self.given_up {
             return;
         }
@@ -213,7 +213,7 @@ impl Engine {
         self.core.start(now, self.room(), &mut turn);
         let freed = self.core.give_back(&mut turn);
         let beside = !turn.entries.is_empty();
-        turn.entries.extend(self.daemon.positions(now, beside, false));
+        turn.entries.extend(self.daemon.heard(now, beside, false));
         self.end_turn(turn, answers).await;
         if self.nodes.is_some() && !self.given_up {
             self.shared_turn_ended(freed).await;
@@ -222,11 +222,13 @@ impl Engine {
 
     /// The message ids of this turn that the journal knows already; `None` if it was given up.
     async fn seen(&mut self, inputs: &[Input]) -> Option<HashSet<String>> {
+        // What several nodes hear, the journal sorts out; but whoever asked for what is late is told how much of it is new.
+        let is_asked = |batch: &&Batch| self.nodes.is_none() || batch.is_late;
         let batches =
             inputs.iter().filter_map(|input| if let Input::Batch(batch) = input { Some(batch) } else { None });
+        let batches = batches.filter(is_asked);
         let ids: Vec<String> = batches.flat_map(|b| b.arrived.iter().map(|a| a.message.get().id.clone())).collect();
-        // What several nodes hear, the journal sorts out.
-        if ids.is_empty() || self.nodes.is_some() {
+        if ids.is_empty() {
             return Some(HashSet::new());
         }
         loop {

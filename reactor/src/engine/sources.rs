@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::catch_up::Care;
 use super::catch_up::heard::Heard;
-use super::catch_up::opening::{self, Positions};
+use super::catch_up::opening::{self, Before};
 use super::clock;
 use super::daemon::Health;
 use crate::bus::webhook::{Inbox, WebhookSource};
@@ -42,7 +42,7 @@ pub(super) fn open_bus(
     history_all: bool,
     journal: &Arc<JournalHandle>,
     health: &Arc<Health>,
-    positions: &Positions,
+    before: &Before,
 ) -> anyhow::Result<(OpenBus, Box<dyn Source>, Care)> {
     let of = rules.clone();
     let takes_all = Arc::new(AtomicBool::new(history_all));
@@ -53,7 +53,7 @@ pub(super) fn open_bus(
     for problem in verifier.load().problems(clock()) {
         tracing::warn!(bus = %config.name, "{problem}");
     }
-    let late = opening::wants(&config, wants.clone());
+    let late = opening::bound(&config, wants.clone());
     let hook = opened.inbox.zip(config.webhook.clone()).map(|(inbox, webhook)| {
         let (verifier, journal, health) = (verifier.clone(), journal.clone(), health.clone());
         Arc::new(Hook { bus: config.name.clone(), config: webhook, verifier, wants, inbox, journal, health })
@@ -62,7 +62,7 @@ pub(super) fn open_bus(
     let counters = source.counters();
     counters.set_silence_limit(config.silence);
     tokio::spawn(silence::watch(config.name.clone(), counters.clone()));
-    let heard = opening::heard(&config, history_all, positions);
+    let heard = opening::heard(&config, history_all, before);
     let care = Care::new(heard.clone(), counters.clone(), rules.clone(), late);
     let bus = OpenBus { config, verifier, counters, takes_all, follow, hook, heard };
     Ok((bus, source, care))

@@ -6,7 +6,9 @@ use accounts::curl::check_url;
 
 use super::diagnostics::shown;
 use super::lower::{Fields, Reader};
-use crate::bus::catch_up::{AT_MOST_DEFAULT, CatchUp, OVERLAP_DEFAULT, OVERLAP_SECONDS_MIN, Server};
+use crate::bus::catch_up::{
+    AT_MOST_DEFAULT, CATCH_UP_SECONDS_MAX, CatchUp, OVERLAP_DEFAULT, OVERLAP_SECONDS_MIN, Server,
+};
 
 /// The block of a bus that listens, or does not.
 pub(super) fn catch_up(reader: &mut Reader<'_>, fields: &Fields<'_>, listens: bool) -> Option<CatchUp> {
@@ -47,7 +49,7 @@ pub(super) fn catch_up(reader: &mut Reader<'_>, fields: &Fields<'_>, listens: bo
         (_, Some(address)) => Server::Replay { address },
         _ => return None,
     };
-    Some(CatchUp { server, believe_all, overlap, at_most })
+    Some(CatchUp { server, believe_all, overlap, at_most, patience: Duration::from_secs(CATCH_UP_SECONDS_MAX) })
 }
 
 fn url(reader: &mut Reader<'_>, fields: &Fields<'_>, text: &str) -> Option<String> {
@@ -104,7 +106,9 @@ mod tests {
     #[test]
     fn a_server_is_enough_and_the_rest_has_defaults() {
         let server = Server::Datagrepper { url: "https://x.example.org/raw".into(), ca: None, token: None };
-        let config = CatchUp { server, believe_all: false, overlap: OVERLAP_DEFAULT, at_most: AT_MOST_DEFAULT };
+        let (overlap, at_most) = (OVERLAP_DEFAULT, AT_MOST_DEFAULT);
+        let patience = Duration::from_secs(CATCH_UP_SECONDS_MAX);
+        let config = CatchUp { server, believe_all: false, overlap, at_most, patience };
         assert_eq!(site("{ datagrepper: https://x.example.org/raw/ }").expect("good"), Some(config));
         let config =
             site("{ replay: 'tcp://x:9941', believe: all, overlap: 1m, at_most: 12h }").expect("good").expect("there");

@@ -6,24 +6,27 @@
 //! What it is told, a line each on its stdin: `watch MS` (until then, by [`boottime_ms`]), `rest` (nothing runs, nothing begins).
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getppid, pidfd_send_signal};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines, Stdin, stdin};
 use tokio::process::ChildStdin;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::process::Exit;
 use crate::engine::fence::boottime_ms;
 
 /// Longest wait until the warden has taken a line, in milliseconds. One that does not is replaced.
 const TELL_MS_MAX: u64 = 500;
-/// Between two looks at the clock, in milliseconds: it goes on while the machine sleeps, and timers don't.
-const LOOK_MS: u64 = 500;
 /// How long the daemon may take to be gone once it was killed, in seconds. More only if it is stuck in the kernel.
 const GONE_SECONDS_MAX: u64 = 2;
 
@@ -118,10 +121,13 @@ pub async fn watch(daemon: u32) -> io::Result<Watched> {
     let daemon = if getppid() == Some(pid) { Some(pidfd?) } else { None };
     let mut deaf = Deaf::new()?;
     let mut lines = BufReader::new(stdin()).lines();
-    let mut until = None;
+    let (alarm, mut until) = (Alarm::new()?, None);
     loop {
-        match next(&mut lines, &mut deaf).await {
-            Next::Said(Some(line)) => until = line.strip_prefix("watch ").and_then(|ms| ms.trim().parse().ok()),
+        match next(&mut lines, &mut deaf, &alarm).await {
+            Next::Said(Some(line)) => {
+                until = line.strip_prefix("watch ").and_then(|ms| ms.trim().parse().ok());
+                alarm.set(until)?;
+            }
             Next::Said(None) if until.is_none() => return Ok(Watched::Fine),
             Next::Said(None) => break,
             Next::Looked => {}
@@ -145,12 +151,48 @@ enum Next {
     Looked,
 }
 
-async fn next(lines: &mut Lines<BufReader<Stdin>>, deaf: &mut Deaf) -> Next {
+async fn next(lines: &mut Lines<BufReader<Stdin>>, deaf: &mut Deaf, alarm: &Alarm) -> Next {
     tokio::select! {
         biased;
         line = lines.next_line() => Next::Said(line.ok().flatten()),
         () = deaf.hear() => Next::Looked,
-        () = sleep(Duration::from_millis(LOOK_MS)) => Next::Looked,
+        () = alarm.rung() => Next::Looked,
+    }
+}
+
+/// Rings at a time of the clock that goes on while the machine sleeps: at once when it wakes up behind that.
+struct Alarm(AsyncFd<OwnedFd>);
+
+impl Alarm {
+    #[allow(
+        deprecated,
+        reason = "its successor is `unsafe` and asks for a descriptor that is owned and stays: it is, here"
+    )]
+    fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        AsyncFd::new(timerfd_create(TimerfdClockId::Boottime, flags)?).map(Self)
+    }
+
+    /// By [`boottime_ms`]; `None`: never.
+    fn set(&self, until: Option<u64>) -> io::Result<()> {
+        // Zero would be never.
+        let ms = i64::try_from(until.map_or(0, |until| until.max(1))).unwrap_or(i64::MAX);
+        let it_value = Timespec { tv_sec: ms / 1_000, tv_nsec: ms % 1_000 * 1_000_000 };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &once)?;
+        Ok(())
+    }
+
+    /// Safe to cancel.
+    async fn rung(&self) {
+        while let Ok(mut ready) = self.0.readable().await {
+            let mut times = [0; 8];
+            match ready.try_io(|alarm| Ok(rustix::io::read(alarm.get_ref(), &mut times)?)) {
+                // It was set anew meanwhile.
+                Err(_) => {}
+                Ok(_) => return,
+            }
+        }
     }
 }
 
@@ -170,5 +212,28 @@ impl Deaf {
             _ = int.recv() => {}
             _ = hup.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_alarm_rings_at_its_time_and_not_at_one_that_it_was_set_to_before() {
+        let alarm = Alarm::new().unwrap();
+        alarm.set(Some(boottime_ms() + 20)).unwrap();
+        alarm.set(None).unwrap();
+        assert!(
+            timeout(Duration::from_millis(100), alarm.rung()).await.is_err(),
+            "it was told that nothing is watched"
+        );
+        let until = boottime_ms() + 50;
+        alarm.set(Some(until)).unwrap();
+        alarm.rung().await;
+        assert!(boottime_ms() >= until);
+        // What is over rings at once, as it does when the machine wakes up.
+        alarm.set(Some(1)).unwrap();
+        alarm.rung().await;
     }
 }

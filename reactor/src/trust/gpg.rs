@@ -13,9 +13,9 @@ use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType};
 
 use self::keys::{Key, load};
-use super::Refusal;
 use super::encoding::python_base64;
 use super::watched::Watched;
+use super::{Refusal, SIGNED_BUT};
 
 mod keys;
 
@@ -49,7 +49,7 @@ impl Gpg {
             {
                 Ok(()) => return Ok(key.fingerprint.clone()),
                 Err(reason) => {
-                    why = Refusal::of(&key.fingerprint, format!("the signature itself is good, but {reason}"));
+                    why = Refusal::of(&key.fingerprint, format!("{SIGNED_BUT}{reason}"));
                 }
             }
         }

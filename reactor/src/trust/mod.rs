@@ -45,6 +45,9 @@ pub struct Refusal {
     pub signer: Option<String>,
 }
 
+/// How a refusal begins that says nothing against the message: its key or certificate is not believed, or not now.
+pub const SIGNED_BUT: &str = "the signature itself is good, but ";
+
 impl Refusal {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), signer: None }

@@ -19,7 +19,7 @@ use self::authority::Authority;
 use self::certificate::Certificate;
 use super::encoding::python_base64;
 use super::watched::Watched;
-use super::{Refusal, X509Config};
+use super::{Refusal, SIGNED_BUT, X509Config};
 
 mod authority;
 mod certificate;
@@ -77,7 +77,7 @@ impl X509 {
                 Err(why) => format!("{why}; nor does the signature fit the message"),
             }));
         }
-        trusted.map_err(|why| Refusal::of(&leaf.signer, format!("the signature itself is good, but {why}")))?;
+        trusted.map_err(|why| Refusal::of(&leaf.signer, format!("{SIGNED_BUT}{why}")))?;
         if is_new {
             store.keep(certificate, &checked);
         }

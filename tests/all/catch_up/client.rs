@@ -22,6 +22,7 @@ use reactor_tests::{Scratch, free_port};
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn window() -> Window {
     Window { from: now() - HOUR, to: now() + HOUR }
@@ -32,7 +33,7 @@ fn asking(server: Server, believe_all: bool) -> Asking {
 }
 
 fn asking_for(server: Server, believe_all: bool, filter: &Filter) -> Asking {
-    let config = CatchUp { server, believe_all, overlap: HOUR, at_most: HOUR };
+    let config = CatchUp { server, believe_all, overlap: HOUR, at_most: HOUR, patience: PATIENCE };
     Asking::new(&"b".into(), &config, filter, Arc::new(|topic| !topic.ends_with("unwanted")), window())
 }
 

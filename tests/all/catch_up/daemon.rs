@@ -77,25 +77,24 @@ rules:
     }
 
     pub fn until_lines(&self, file: &str, wanted: &[&str]) {
-        let mut last = Vec::new();
-        let began = std::time::Instant::now();
-        while last != wanted {
-            assert!(began.elapsed() < SOON, "{file} is {last:?} and not {wanted:?}: {}", self.scratch.log());
-            last = self.lines(file);
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(&format!("{file} is {wanted:?}"), SOON, || self.lines(file) == wanted);
     }
 
     /// Publishes until the daemon hears it: it can't be seen from here when it has subscribed.
     pub fn meet(&self, publisher: &mut impl Says) {
+        self.say_until(publisher, "met", || self.lines("lines").contains(&"met".to_owned()));
+    }
+
+    /// Says `user` on the bus, where the server does not keep it, again and again until that has come about. It is one line.
+    pub fn say_until(&self, publisher: &mut impl Says, user: &str, mut holds: impl FnMut() -> bool) {
         let mut looks = 0;
-        wait_until("publisher and daemon meet", SOON, || {
+        wait_until(&format!("what {user} leads to"), SOON, || {
             // Each is a reaction: not more of them than are quickly done.
             if looks % LOOKS_PER_TRY == 0 {
-                publisher.says("met");
+                publisher.says(user);
             }
             looks += 1;
-            self.lines("lines").contains(&"met".to_owned())
+            holds()
         });
     }
 
@@ -127,6 +126,15 @@ rules:
     /// What `status` says of the bus.
     pub fn status(&self) -> Value {
         reactor_json(self.dir(), &["status"])[0]["buses"][0].take()
+    }
+
+    /// What a kill would lose now.
+    fn lost_if_killed_now(&self) -> u64 {
+        reactor_json(self.dir(), &["status"])[0]["lost_if_killed_now"].as_u64().expect("a number")
+    }
+
+    pub fn until_answers(&self) {
+        wait_until("the daemon answers", SOON, || self.run(&["status"]).0);
     }
 
     pub fn until_asked(&self, times: usize) {
@@ -190,8 +198,7 @@ fn what_was_sent_while_the_daemon_was_dead_comes_once_in_order_and_before_what_i
     let asked = site.server.asked().len();
     let _daemon = site.start();
     site.until_asked(asked + 1);
-    site.say(&mut publisher, "newer");
-    wait_until("the newer one waits", SOON, || site.status()["received"] == 1);
+    site.say_until(&mut publisher, "newer", || site.lost_if_killed_now() > 0);
     assert_eq!(site.lines("lines"), ["met", "live"]);
     site.server.shut(false);
     site.until_lines("lines", &["met", "live", "away-1", "away-2", "away-3", "newer"]);
@@ -223,12 +230,13 @@ fn what_a_lost_connection_missed_comes_when_it_is_back() {
 #[test]
 fn a_bus_that_is_silent_for_too_long_is_asked_about() {
     let site = Site::new("deaf", "catch_up: { datagrepper: URL }\n    silence: 3s");
-    let mut publisher = site.voice();
+    let mut publisher = site.publisher();
     let _daemon = site.start();
     site.meet(&mut publisher);
     site.lost("unheard");
     site.until_lines("lines", &["met", "unheard"]);
     wait_until("it is said", SOON, || site.run(&["status"]).1.contains("no message has come for"));
-    publisher.says("met");
-    wait_until("it is over", SOON, || !site.run(&["status"]).1.contains("no message has come"));
+    site.lost("unheard-2");
+    site.until_lines("lines", &["met", "unheard", "unheard-2"]);
+    site.say_until(&mut publisher, "met", || !site.run(&["status"]).1.contains("no message has come"));
 }

@@ -2,6 +2,7 @@
 
 use reactor::trust::sign::unsigned_envelope;
 use reactor_tests::datagrepper::Fault;
+use reactor_tests::postgres::Postgres;
 use reactor_tests::{daemon::reactor_json, wait_until};
 use serde_json::json;
 
@@ -23,12 +24,12 @@ fn missed_one(name: &str, more: &str) -> (Site, Voice) {
 fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
     let (site, _publisher) = missed_one("gap", "catch_up: { datagrepper: URL }");
     site.server.fail([Fault::Status(404)]);
-    let _daemon = site.start();
+    let mut daemon = site.start();
     site.until_lines("gaps", &["b"]);
     let (_, status) = site.run(&["status"]);
     assert!(status.contains("may be missing (reactor was not there): http") && status.contains("HTTP 404"), "{status}");
     let told = site.status()["catch_up"].take();
-    assert_eq!((&told["gaps_lacking"], &told["lacking"]["recovered"]), (&json!(1), &json!(false)));
+    assert_eq!((&told["gaps_lacking"], &told["open"][0]["recovered"]), (&json!(1), &json!(false)));
 
     site.server.fail([Fault::Status(404)]);
     let (fine, text) = site.run(&["doctor"]);
@@ -36,9 +37,20 @@ fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
     let (fine, text) = site.run(&["doctor"]);
     assert!(fine && text.contains("hands over what was missed"), "{text}");
 
+    // It outlives the daemon; the next one, which is told nothing either, adds its own.
+    daemon.kill_9();
+    site.server.fail([Fault::Status(404)]);
+    let _daemon = site.start();
+    site.until_answers();
+    wait_until("the next gap is told", SOON, || site.status()["catch_up"]["gaps_lacking"] == 1);
+    let open = site.status()["catch_up"]["open"].take();
+    assert_eq!(open[0]["from"], told["open"][0]["from"], "{open}");
+
     // The command, first without --yes: it shows and does nothing.
-    let command = told["lacking"]["command"].as_str().expect("a command").to_owned();
-    assert!(status.contains(&command), "{status}");
+    let commands: Vec<&str> = open.as_array().expect("gaps").iter().filter_map(|gap| gap["command"].as_str()).collect();
+    let (_, status) = site.run(&["status"]);
+    assert!(commands.iter().all(|command| status.contains(command)), "{status}");
+    let command = commands[0];
     let args: Vec<&str> = command.split(' ').skip(1).collect();
     let dry = [&args[..], &["rules.yaml"]].concat();
     let (fine, text) = site.run(&dry);
@@ -51,7 +63,11 @@ fn a_gap_that_stays_open_is_told_and_the_command_it_names_closes_it() {
     let (fine, text) = site.run(&doing);
     assert!(fine && text.contains("1 messages came, 1 of them are new"), "{text}");
     site.until_lines("lines", &["met", "lost-1"]);
-    assert!(site.status()["catch_up"]["lacking"].is_null(), "it is closed");
+    for command in &commands[1..] {
+        let args: Vec<&str> = command.split(' ').skip(1).chain(["--yes"]).collect();
+        assert!(site.run(&args).0, "{command}");
+    }
+    assert_eq!(site.status()["catch_up"]["open"], json!([]), "all are closed");
     let (fine, text) = site.run(&doing);
     assert!(fine && text.contains("1 messages came, 0 of them are new"), "{text}");
 }
@@ -64,7 +80,7 @@ fn what_nobody_signed_is_believed_only_where_the_site_says_so() {
     let _daemon = site.start();
     site.until_lines("lines", &["met", "lost-1"]);
     site.until_lines("gaps", &["b"]);
-    let lacking = site.status()["catch_up"]["lacking"].take();
+    let lacking = site.status()["catch_up"]["open"][0].take();
     let (why, hint) = (lacking["lacking"].as_str().unwrap_or(""), lacking["hint"].as_str().unwrap_or(""));
     assert!(why.contains("1 messages were refused") && hint.contains("believe: all"), "{lacking}");
     let by_hand = ["replay", "--bus", "b", "--from", "1h ago", "--yes"];
@@ -94,4 +110,61 @@ fn where_nobody_can_be_asked_the_gap_is_told_all_the_same() {
     let (fine, text) = site.run(&["replay", "--bus", "c", "--from", "1h ago", "--yes"]);
     assert!(!fine && text.contains("reads no bus `c`; it reads: b"), "{text}");
     wait_until("it is in the log", SOON, || site.scratch.log().contains("may be missing"));
+}
+
+#[test]
+fn what_is_refused_only_now_is_no_more_had_than_what_never_came() {
+    let (site, _publisher) = missed_one("not-now", "catch_up: { datagrepper: URL }");
+    let (crl, aside) = (site.pki.file("crl.pem"), site.pki.file("aside.pem"));
+    std::fs::rename(&crl, &aside).expect("moved");
+    let _daemon = site.start();
+    site.until_lines("lines", &["met"]);
+    wait_until("it is told", SOON, || {
+        site.run(&["status"]).1.contains("messages were refused: the signature itself is good")
+    });
+    std::fs::rename(&aside, &crl).expect("moved back");
+    let command = site.status()["catch_up"]["open"][0]["command"].take();
+    let args: Vec<&str> = command.as_str().expect("a command").split(' ').skip(1).chain(["--yes"]).collect();
+    wait_until("it is believed now", SOON, || site.run(&args).0);
+    site.until_lines("lines", &["met", "lost-1"]);
+    assert_eq!(site.status()["catch_up"]["open"], json!([]));
+}
+
+#[test]
+fn topics_that_a_reload_changed_are_those_that_are_caught_up_with() {
+    let catch_up = "catch_up: { datagrepper: URL }";
+    let site = Site::new("topics", &format!("topics: [org.other.]\n    {catch_up}"));
+    let _daemon = site.start();
+    site.until_answers();
+    site.lost("lost-1");
+    let by_hand = ["replay", "--bus", "b", "--from", "1h ago", "--yes"];
+    let (fine, text) = site.run(&by_hand);
+    assert!(fine && text.contains("0 messages came"), "this bus could not have brought it: {text}");
+    site.write(&format!("topics: [org.fedoraproject.]\n    {catch_up}"));
+    assert!(site.run(&["reload"]).0);
+    let (fine, text) = site.run(&by_hand);
+    assert!(fine && text.contains("1 messages came, 1 of them are new"), "{text}");
+    site.until_lines("lines", &["lost-1"]);
+}
+
+#[test]
+fn on_postgresql_too_what_is_known_is_not_new() {
+    let site = Site::new("new", "catch_up: { datagrepper: URL }");
+    let server = Postgres::start(site.dir(), "");
+    let journal = format!(
+        "journal: {{ postgresql: {{ host: 127.0.0.1, port: {}, name: postgres, user: postgres }} }}\n",
+        server.port()
+    );
+    let rules = site.dir().join("rules.yaml");
+    let text = std::fs::read_to_string(&rules).expect("the site");
+    std::fs::write(rules, text + &journal).expect("the site");
+    let _daemon = site.start();
+    site.until_answers();
+    site.lost("lost-1");
+    let by_hand = ["replay", "--bus", "b", "--from", "1h ago", "--yes"];
+    for new in [1, 0] {
+        let (fine, text) = site.run(&by_hand);
+        assert!(fine && text.contains(&format!("1 messages came, {new} of them are new")), "{text}");
+    }
+    site.until_lines("lines", &["lost-1"]);
 }

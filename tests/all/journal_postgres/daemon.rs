@@ -54,6 +54,28 @@ fn while_the_server_is_away_nothing_starts_and_then_it_goes_on_by_itself() {
 }
 
 #[test]
+fn while_the_servers_disk_is_full_the_daemon_says_so_and_waits() {
+    let scratch = Scratch::new("journal-full-server");
+    let server = Postgres::start(scratch.path(), "");
+    let mut stage = stage("journal-full", &server, "mode: apply");
+    // What it answers then.
+    server.sql(
+        "postgres",
+        "CREATE FUNCTION reactor.full() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END$$;
+         CREATE TRIGGER disk BEFORE INSERT ON reactor.message FOR EACH ROW EXECUTE FUNCTION reactor.full()",
+    );
+    stage.user("ralph");
+    wait_until("the log says so", SOON, || stage.scratch.log().contains("nothing is acknowledged"));
+    let (fine, text) = stage.say_to_daemon(&["status"]);
+    assert!(!fine && text.contains("could not extend file") && text.contains("make room"), "{text}");
+    assert!(text.contains("journal: 0 messages") && !text.contains("no daemon runs"), "it runs: {text}");
+    server.sql("postgres", "DROP TRIGGER disk ON reactor.message");
+    stage.until("done", 1);
+    assert_eq!(applied(stage.dir()), ["ralph"]);
+}
+
+#[test]
 fn a_daemon_that_waits_for_its_server_can_be_told_to_stop() {
     let scratch = Scratch::new("journal-stop-server");
     let mut server = Postgres::start(scratch.path(), "");

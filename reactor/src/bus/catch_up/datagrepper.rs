@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use accounts::curl::{Curl, Get, Kerberos};
 use handler_api::Failure;
+use jiff::Timestamp;
 
 use super::filter::Filter;
 use super::kept::{Kept, kept};
-use super::{MESSAGES_MAX, QUESTION_SECONDS_MAX, Window};
+use super::{QUESTION_SECONDS_MAX, Window};
 use crate::trust::canonical::{Json, parse};
 
 /// Messages on a page; datagrepper's own limit.
 pub const PAGE_MESSAGES: u64 = 100;
 /// How often the pages are read where messages are missing.
 const PASSES_MAX: u32 = 3;
+/// Most values in one answer, counted by its commas: each costs memory, however short it is.
+const ANSWER_VALUES_MAX: usize = 4_000_000;
 /// Longest token, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
 /// What of an answer that is no page is shown, in bytes.
@@ -32,9 +35,17 @@ pub struct Pages {
     page: u64,
     pass: u32,
     came: HashSet<String>,
-    /// Messages without an id, and what is no message, of this pass.
+    /// Messages without an id, of this pass.
     nameless: u64,
+    /// What is no message, of this pass.
+    broken: u64,
+    /// The most that it has said it has.
     total: u64,
+    /// The latest time of a message so far, and the end of the window.
+    latest: Option<Timestamp>,
+    to: Timestamp,
+    /// Whether the oldest came first, and nothing went that had been there.
+    is_in_order: bool,
     is_over: bool,
 }
 
@@ -70,7 +81,11 @@ impl Pages {
             pass: 1,
             came: HashSet::new(),
             nameless: 0,
+            broken: 0,
             total: 0,
+            latest: None,
+            to,
+            is_in_order: true,
             is_over: false,
         }
     }
@@ -79,6 +94,19 @@ impl Pages {
     #[must_use]
     pub fn missing(&self) -> u64 {
         self.total.saturating_sub(self.came.len() as u64 + self.nameless)
+    }
+
+    /// Up to when all has come: not known where a page skipped some, which only another reading of them all tells.
+    #[must_use]
+    pub fn reached(&self) -> Option<Timestamp> {
+        // Whatever time a publisher gave a message, nothing later than the window was asked for.
+        self.latest.filter(|_| self.is_in_order && self.pass == 1).map(|latest| latest.min(self.to))
+    }
+
+    /// Whether that was all.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// The new messages of the next page; `None` when that was all.
@@ -115,19 +143,27 @@ impl Pages {
     /// What of a page is new, and where to go on.
     fn take(&mut self, page: Page) -> Vec<Kept> {
         let on_page = page.messages.len() as u64 + page.broken;
-        let is_last = on_page == 0 || self.page >= page.pages || self.came.len() >= MESSAGES_MAX;
-        self.total = page.total;
-        self.nameless += page.broken + page.messages.iter().filter(|kept| kept.id.is_none()).count() as u64;
+        let is_last = on_page == 0 || self.page >= page.pages;
+        // Where some went while we read, those that moved up by it were skipped.
+        self.is_in_order &= page.total >= self.total;
+        self.total = self.total.max(page.total);
+        for sent in page.messages.iter().filter_map(|kept| kept.sent) {
+            self.is_in_order &= self.latest.is_none_or(|latest| sent >= latest);
+            self.latest = self.latest.max(Some(sent));
+        }
+        self.broken += page.broken;
+        self.nameless += page.messages.iter().filter(|kept| kept.id.is_none()).count() as u64;
         let mut new: Vec<Kept> = page.messages;
         new.retain(|kept| kept.id.as_ref().is_none_or(|id| self.came.insert(id.clone())));
         new.sort_by_key(|kept| kept.sent);
         self.page += 1;
         if is_last {
-            self.is_over = self.missing() == 0 || self.pass >= PASSES_MAX || on_page == 0 && self.page == 2;
+            let is_empty = on_page == 0 && self.page == 2;
+            self.is_over = self.missing() <= self.broken || self.pass >= PASSES_MAX || is_empty;
             self.page = 1;
             self.pass += 1;
             if !self.is_over {
-                self.nameless = 0;
+                (self.nameless, self.broken) = (0, 0);
             }
         }
         new
@@ -162,6 +198,9 @@ fn refused(url: &str, status: u16, body: &[u8]) -> Failure {
 }
 
 fn read(body: &[u8]) -> Result<Page, String> {
+    if body.iter().filter(|byte| **byte == b',').count() >= ANSWER_VALUES_MAX {
+        return Err(format!("it has more than {ANSWER_VALUES_MAX} values"));
+    }
     let json = parse(body).map_err(|error| format!("it is {error}"))?;
     let number = |name: &str| match json.get(name) {
         Some(Json::Int(digits)) => digits.parse::<u64>().map_err(|_| format!("`{name}` is no number of messages")),

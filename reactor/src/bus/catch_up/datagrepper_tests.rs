@@ -77,7 +77,45 @@ fn what_is_no_page_is_said_and_what_is_no_message_is_counted() {
     assert_eq!((page.messages.len(), page.broken), (1, 2));
     let mut asked = pages();
     asked.take(page);
+    assert_eq!((asked.is_over, asked.missing()), (true, 2), "it is not read again, but told");
+    let bomb = format!(r#"{{"pages":1,"total":1,"raw_messages":[{}1]}}"#, "1,".repeat(ANSWER_VALUES_MAX));
+    assert!(read(bomb.as_bytes()).expect_err("too many").contains("more than"));
+}
+
+fn at(second: i64) -> Option<Timestamp> {
+    Timestamp::from_second(second).ok()
+}
+
+#[test]
+fn what_went_while_it_was_read_is_looked_for_again() {
+    let mut asked = pages();
+    asked.to = at(99).expect("a time");
+    asked.take(page(&["a", "b"], 2, 4));
+    assert_eq!(asked.reached(), at(1));
+    // `a` and `b` are too old now: `c` and `d` have become the first page, and the second is empty.
+    asked.take(page(&[], 1, 2));
+    assert_eq!((asked.is_over, asked.missing(), asked.reached()), (false, 2, None));
+    assert_eq!(ids(&asked.take(page(&["c", "d"], 1, 2))), ["c", "d"]);
     assert!(asked.is_over && asked.missing() == 0);
+}
+
+#[test]
+fn how_far_it_came_is_known_only_where_the_oldest_come_first_and_never_later_than_was_asked_for() {
+    let mut asked = pages();
+    asked.to = at(3).expect("a time");
+    assert_eq!(asked.reached(), None);
+    asked.take(page(&["a", "bb"], 3, 9));
+    assert_eq!(asked.reached(), at(2));
+    asked.take(page(&["ccccccc"], 3, 9));
+    assert_eq!(asked.reached(), at(3), "its publisher's clock is ahead");
+    let mut newest_first = pages();
+    newest_first.to = at(9).expect("a time");
+    newest_first.take(page(&["ddd", "aa"], 2, 3));
+    assert_eq!(newest_first.reached(), None);
+    let mut again = pages();
+    again.to = at(9).expect("a time");
+    again.take(page(&["a", "bb"], 1, 3));
+    assert_eq!((again.pass, again.reached()), (2, None), "one was skipped, and nobody knows where");
 }
 
 #[test]

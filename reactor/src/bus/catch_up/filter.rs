@@ -41,6 +41,12 @@ impl Filter {
         Self::All
     }
 
+    /// Whether nobody wants anything.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Topics(topics) if topics.is_empty())
+    }
+
     /// As a part of a query: nothing, or `&topic=…&topic=…`.
     #[must_use]
     pub fn query(&self) -> String {
@@ -85,6 +91,13 @@ mod tests {
         for wide in ["org.fedoraproject.*.fas.x", "org.**", "org.fedoraproject.prod.*", "**", "a.VirtualTopic.c.d"] {
             assert_eq!(query(&[fas, wide, "a.b.c.*"]), "", "{wide}");
         }
+    }
+
+    #[test]
+    fn where_no_rule_wants_a_message_of_a_bus_there_is_nothing_to_ask_for() {
+        let of = |text: &str| Filter::of([Pattern::parse(text).expect("a pattern")].iter());
+        assert!(Filter::of([].iter()).is_nothing() && of("reactor.bus.gap").is_nothing());
+        assert!(!of("a.b").is_nothing() && !of("**").is_nothing());
     }
 
     #[test]

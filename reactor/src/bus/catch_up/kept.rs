@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use crate::message::TOPIC_BYTES_MAX;
+use crate::message::{ID_BYTES_MAX, TOPIC_BYTES_MAX};
 use crate::trust::canonical::{Json, object};
 
 /// What servers put beside the fields of an envelope.
@@ -17,7 +17,7 @@ const ADDED: [&str; 9] =
 /// One message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {
-    /// Its id, to tell doubles on two pages.
+    /// Its id, to tell doubles on two pages; of one that is too long to be an id, none.
     pub id: Option<String>,
     /// Its topic.
     pub topic: String,
@@ -44,7 +44,7 @@ pub fn kept(item: Json<'_>) -> Result<Kept, String> {
         Some(Json::Float(seconds)) if seconds.is_finite() => Timestamp::from_microsecond((seconds * 1e6) as i64).ok(),
         _ => None,
     };
-    let id = envelope.get("msg_id").and_then(Json::as_str).map(str::to_owned);
+    let id = envelope.get("msg_id").and_then(Json::as_str).filter(|id| id.len() <= ID_BYTES_MAX).map(str::to_owned);
     Ok(Kept { id, topic, sent, body: envelope.encode() })
 }
 
@@ -135,6 +135,13 @@ mod tests {
             String::from_utf8_lossy(&kept.body),
             r#"{"headers":{"sent-at":"2026-11-21T02:35:17+00:00"},"msg":{"n":1},"msg_id":"u","timestamp":1795228517,"topic":"a.b"}"#
         );
+    }
+
+    #[test]
+    fn what_is_too_long_for_an_id_is_not_remembered_as_one() {
+        let of_length =
+            |n| of(&format!(r#"{{"topic":"a.b","msg":1,"msg_id":"{}"}}"#, "x".repeat(n))).expect("a message").id;
+        assert!(of_length(ID_BYTES_MAX).is_some() && of_length(ID_BYTES_MAX + 1).is_none());
     }
 
     #[test]

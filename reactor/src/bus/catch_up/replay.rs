@@ -40,6 +40,7 @@ const COMMAND: u8 = 4;
 /// The hours of a window.
 pub struct Slices {
     address: String,
+    from: Timestamp,
     next: Timestamp,
     to: Timestamp,
     /// Both ends of an hour belong to it, so some come twice.
@@ -51,7 +52,14 @@ impl Slices {
     /// Prepares to ask.
     #[must_use]
     pub fn new(address: &str, window: Window) -> Self {
-        Self { address: address.to_owned(), next: window.from, to: window.to, came: HashSet::new(), broken: 0 }
+        Self {
+            address: address.to_owned(),
+            from: window.from,
+            next: window.from,
+            to: window.to,
+            came: HashSet::new(),
+            broken: 0,
+        }
     }
 
     /// What came and was no message.
@@ -60,12 +68,24 @@ impl Slices {
         self.broken
     }
 
+    /// Up to when all has come.
+    #[must_use]
+    pub fn reached(&self) -> Option<Timestamp> {
+        (self.next > self.from).then(|| self.next.min(self.to))
+    }
+
+    /// Whether that was all.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.next > self.to
+    }
+
     /// The messages of the next hour; `None` when that was all.
     ///
     /// # Errors
     /// No answer, or an error in place of one.
     pub async fn next(&mut self) -> Result<Option<Vec<Kept>>, Failure> {
-        if self.next > self.to {
+        if self.is_over() {
             return Ok(None);
         }
         let end = self.next + Duration::from_secs(SLICE_SECONDS.unsigned_abs());

@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::gaps::Gaps;
 use super::watch::Why;
 use crate::bus::catch_up::{CatchUp, Window};
+use crate::engine::clock;
 use crate::journal::Entry;
 use crate::rules::site::BusConfig;
 
@@ -37,6 +39,8 @@ pub struct Settings {
     pub keeps: bool,
     /// Whether messages that no rule wants are wanted too (`history: all`).
     pub takes_all: bool,
+    /// What topics begin with that come by this bus; empty = all do.
+    pub topics: Vec<String>,
     /// Nothing before then is of interest: the first start.
     pub not_before: Timestamp,
 }
@@ -62,7 +66,7 @@ struct Inner {
     answer: Option<Gap>,
     gaps: u64,
     lacking: u64,
-    last_lacking: Option<Gap>,
+    open: Gaps,
     running: Option<Running>,
 }
 
@@ -76,7 +80,7 @@ struct Running {
 }
 
 /// A stretch of time that was missed, and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
     /// The bus.
     pub bus: Arc<str>,
@@ -85,7 +89,7 @@ pub struct Gap {
     /// Its end.
     pub to: Timestamp,
     /// Why there is one: the end of a sentence.
-    pub why: &'static str,
+    pub why: String,
     /// Whether a person asked for this time.
     #[serde(skip)]
     pub is_asked: bool,
@@ -151,17 +155,19 @@ impl Settings {
             queue_messages_max: config.queue_messages_max,
             keeps,
             takes_all,
+            topics: config.topics.clone(),
             not_before: if is_known { Timestamp::MIN } else { now },
         }
     }
 }
 
 impl Heard {
-    /// A bus that was heard up to `position` by a daemon before this one.
+    /// A bus that was heard up to `position` by a daemon before this one, which left these gaps.
     #[must_use]
-    pub fn new(bus: Arc<str>, position: Option<Timestamp>, settings: Settings) -> Self {
+    pub fn new(bus: Arc<str>, position: Option<Timestamp>, open: Gaps, settings: Settings) -> Self {
         let position = AtomicI64::new(position.map_or(NONE, Timestamp::as_microsecond));
-        Self { bus, settings: ArcSwap::from_pointee(settings), position, inner: Mutex::default() }
+        let inner = Mutex::new(Inner { open, ..Inner::default() });
+        Self { bus, settings: ArcSwap::from_pointee(settings), position, inner }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -178,8 +184,9 @@ impl Heard {
     pub fn reload(&self, config: &BusConfig, takes_all: bool) {
         let before = self.settings();
         let Settings { queue_messages_max, keeps, not_before, .. } = *before;
-        let catch_up = config.catch_up.clone();
-        self.settings.store(Arc::new(Settings { catch_up, queue_messages_max, keeps, takes_all, not_before }));
+        let (catch_up, topics) = (config.catch_up.clone(), config.topics.clone());
+        let settings = Settings { catch_up, queue_messages_max, keeps, takes_all, topics, not_before };
+        self.settings.store(Arc::new(settings));
     }
 
     /// Up to when the bus was surely heard.
@@ -193,21 +200,35 @@ impl Heard {
 
     /// It is heard up to then.
     pub fn set_position(&self, position: Timestamp) {
-        self.position.store(position.as_microsecond(), Ordering::Relaxed);
+        self.position.store(position.as_microsecond(), Ordering::Release);
     }
 
-    /// The position as an entry for the journal, if it is time to write it: beside other entries sooner than alone, at a
-    /// clean stop (`is_last`) at once.
+    /// What is to be written to the journal now: open gaps at once, for the position goes on beyond them; the position when it is
+    /// time: beside other entries sooner than alone, at a clean stop (`is_last`) at once.
     #[must_use]
-    pub fn entry(&self, now: Timestamp, beside: bool, is_last: bool) -> Option<Entry> {
-        let position = self.position.load(Ordering::Relaxed);
+    pub fn entries(&self, now: Timestamp, beside: bool, is_last: bool) -> Vec<Entry> {
+        // Before the gaps are looked at: one is added before the position goes beyond it.
+        let position = self.position.load(Ordering::Acquire);
         let mut inner = self.lock();
+        let mut entries = inner.open.entries(&self.bus, now);
+        entries.extend(self.position_entry(&mut inner, position, now, beside, is_last));
+        entries
+    }
+
+    fn position_entry(
+        &self,
+        inner: &mut Inner,
+        position: i64,
+        now: Timestamp,
+        beside: bool,
+        is_last: bool,
+    ) -> Option<Entry> {
         let seconds = if beside { POSITION_SECONDS } else { POSITION_ALONE_SECONDS };
         let is_due = inner.written.is_none_or(|(written, at)| {
             // A clock that was set back must not keep it from being written.
             written != position && (is_last || !(0..seconds).contains(&now.duration_since(at).as_secs()))
         });
-        let at = self.position().filter(|_| is_due)?;
+        let at = Timestamp::from_microsecond(position).ok().filter(|_| is_due && position != NONE)?;
         inner.written = Some((position, now));
         Some(Entry::Setting { name: format!("{POSITION_PREFIX}{}", self.bus), value: Some(at.to_string()) })
     }
@@ -260,12 +281,11 @@ impl Heard {
         } else {
             inner.gaps += 1;
         }
-        let covers = |last: &Gap| gap.from <= last.from && gap.to >= last.to;
-        if !gap.recovered && !gap.is_asked {
+        if gap.recovered {
+            inner.open.close(Window { from: gap.from, to: gap.to });
+        } else if !gap.is_asked {
             inner.lacking += 1;
-            inner.last_lacking = Some(gap.clone());
-        } else if gap.recovered && inner.last_lacking.as_ref().is_some_and(covers) {
-            inner.last_lacking = None;
+            inner.open.add(clock(), gap);
         }
     }
 
@@ -274,13 +294,9 @@ impl Heard {
     pub fn status(&self) -> Value {
         let position = self.position();
         let inner = self.lock();
-        let lacking = inner.last_lacking.as_ref().map(|gap| {
-            let mut told = json!(gap);
-            told["command"] = gap.command().into();
-            told
-        });
         json!({
-            "position": position, "gaps": inner.gaps, "gaps_lacking": inner.lacking, "lacking": lacking, "running": inner.running,
+            "position": position, "gaps": inner.gaps, "gaps_lacking": inner.lacking,
+            "open": inner.open.told(clock()), "running": inner.running,
             "asked": {"waiting": inner.asked.len(), "answered": inner.answered, "last": inner.answer},
         })
     }

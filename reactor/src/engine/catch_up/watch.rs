@@ -56,7 +56,7 @@ pub struct Seen {
     pub disconnects: u64,
     /// How often the queue was full.
     pub stalls: u64,
-    /// How often the bus was silent for too long.
+    /// How often the time that is too long has passed in silence.
     pub silences: u64,
     /// Messages that came in.
     pub received: u64,
@@ -91,6 +91,8 @@ pub struct Watch {
     /// The position at the start, as long as no connection has come about; and when that is not waited for any longer.
     away: Option<(Timestamp, Timestamp)>,
     full_since: Option<Timestamp>,
+    /// Silent for too long, and nothing has come since.
+    is_silent: bool,
     due: Option<Missed>,
     not_before: Timestamp,
     /// Whether there is somebody to ask; if not, a gap is only told, and there is nothing to wait for.
@@ -112,6 +114,7 @@ impl Watch {
             lost: Vec::new(),
             away,
             full_since: None,
+            is_silent: false,
             due: None,
             not_before: Timestamp::MIN,
             can_ask,
@@ -126,18 +129,18 @@ impl Watch {
     /// Looks at the counters.
     pub fn look(&mut self, now: Timestamp, seen: Seen) {
         let before = std::mem::replace(&mut self.seen, seen);
-        // A clock that was set back must not make a gap that is as long as the step.
-        self.looked = self.looked.min(now);
+        if now < self.looked {
+            self.set_back(now);
+        }
         for _ in before.disconnects..seen.disconnects.min(before.disconnects + LOST_MAX as u64) {
             if self.lost.len() < LOST_MAX {
                 self.lost.push(self.looked);
             }
         }
         for _ in before.connects..seen.connects.min(before.connects + LOST_MAX as u64) {
-            let (from, why) = match (self.away.take(), self.lost.pop()) {
-                (Some((position, _)), _) => (position, Why::Away),
-                (None, Some(lost)) => (lost, Why::Reconnected),
-                (None, None) => (self.since, Why::Connected),
+            let (from, why) = match self.away.take() {
+                Some((position, _)) => (position, Why::Away),
+                None => self.lost.pop().map_or((self.since, Why::Connected), |lost| (lost, Why::Reconnected)),
             };
             self.miss(now, from, why);
         }
@@ -157,13 +160,41 @@ impl Watch {
             self.full_since = None;
             self.miss(now, since, Why::Full);
         }
-        if seen.silences > before.silences {
-            self.miss(now, self.heard, Why::Silent);
+        self.listen(now, seen.silences > before.silences, seen.received > before.received);
+        self.looked = now;
+    }
+
+    /// Whoever is deaf stays so until something comes: each time it was silent for too long is asked about, and what was sent
+    /// between the last of these and that message.
+    fn listen(&mut self, now: Timestamp, is_silent: bool, has_come: bool) {
+        let from = self.heard.max(self.since);
+        if is_silent || has_come && self.is_silent {
+            self.miss(now, from, Why::Silent);
         }
-        if seen.received > before.received {
+        self.is_silent = !has_come && (is_silent || self.is_silent);
+        if has_come {
             self.heard = now;
         }
-        self.looked = now;
+    }
+
+    /// A clock that was set back must not make a gap that is as long as the step, or one that ends before it begins, nor put off
+    /// what is due.
+    fn set_back(&mut self, now: Timestamp) {
+        let times = [&mut self.looked, &mut self.heard, &mut self.since];
+        for at in times.into_iter().chain(&mut self.lost).chain(&mut self.full_since) {
+            *at = (*at).min(now);
+        }
+        if let Some((position, until)) = &mut self.away {
+            *position = (*position).min(now);
+            // Who waits for the connection alone goes on with that.
+            if *until < Timestamp::MAX {
+                *until = (*until).min(later(now, FIRST_CONNECTION_SECONDS));
+            }
+        }
+        if let Some(due) = &mut self.due {
+            (due.from, due.at) = (due.from.min(now), due.at.min(later(now, SETTLE_SECONDS)));
+        }
+        self.not_before = self.not_before.min(later(now, PAUSE_SECONDS));
     }
 
     fn miss(&mut self, now: Timestamp, from: Timestamp, why: Why) {
@@ -192,7 +223,12 @@ impl Watch {
     pub fn position(&self, handed: Timestamp) -> Timestamp {
         let away = self.away.map(|(position, _)| position);
         let due = self.due.map(|due| due.from);
-        [away, due, self.full_since, self.lost.first().copied()].into_iter().flatten().fold(handed, Timestamp::min)
+        // Who was never connected has heard nothing, also at the first start.
+        let never = (self.seen.connects == 0).then_some(self.since);
+        [away, never, due, self.full_since, self.lost.first().copied()]
+            .into_iter()
+            .flatten()
+            .fold(handed, Timestamp::min)
     }
 }
 

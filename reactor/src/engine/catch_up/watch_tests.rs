@@ -101,8 +101,9 @@ fn many_connections_are_few_questions() {
 #[test]
 fn a_full_queue_is_a_gap_once_it_is_half_empty_again() {
     let mut watch = watch(0, None);
-    let full = |queued| Seen { stalls: 1, queued, ..Seen::default() };
-    watch.look(at(10), Seen::default());
+    let full = |queued| Seen { stalls: 1, queued, ..seen(1, 0) };
+    watch.look(at(10), seen(1, 0));
+    watch.asked(at(10), at(10));
     watch.look(at(20), full(100));
     assert_eq!((due(&watch), watch.position(at(19))), (None, at(10)));
     watch.look(at(30), full(50));
@@ -116,7 +117,61 @@ fn silence_is_asked_about_since_the_last_message() {
     watch.asked(at(12), at(12));
     watch.look(at(3_600), Seen { received: 5, ..seen(1, 0) });
     watch.look(at(3_610), Seen { received: 5, silences: 1, ..seen(1, 0) });
-    assert_eq!(due(&watch), Some((10, Why::Silent, 3_612)));
+    assert_eq!(due(&watch), Some((12, Why::Silent, 3_612)), "up to 12 it was asked about");
+}
+
+#[test]
+fn whoever_is_deaf_is_asked_about_until_something_comes() {
+    let mut watch = watch(0, None);
+    let silent = |silences, received| Seen { silences, received, ..seen(1, 0) };
+    watch.look(at(10), silent(0, 5));
+    watch.asked(at(12), at(12));
+    watch.look(at(3_610), silent(1, 5));
+    watch.asked(at(3_612), at(3_612));
+    watch.look(at(7_200), silent(1, 5));
+    assert_eq!(due(&watch), None);
+    watch.look(at(7_210), silent(2, 5));
+    assert_eq!(due(&watch), Some((3_612, Why::Silent, 7_212)), "and again");
+    watch.asked(at(7_212), at(7_212));
+    watch.look(at(9_000), silent(2, 6));
+    assert_eq!(due(&watch), Some((7_212, Why::Silent, 9_002)), "what was sent before the first that came");
+    watch.asked(at(9_002), at(9_002));
+    watch.look(at(9_010), silent(2, 7));
+    assert_eq!(due(&watch), None, "now it hears");
+}
+
+#[test]
+fn who_was_never_connected_has_heard_nothing() {
+    let mut watch = watch(1_000, None);
+    watch.look(at(1_500), seen(0, 0));
+    assert_eq!(watch.position(at(1_500)), at(1_000), "a restart before the first connection asks from there");
+    watch.look(at(2_000), seen(1, 0));
+    watch.asked(at(2_002), at(2_002));
+    assert_eq!(watch.position(at(2_010)), at(2_010));
+}
+
+#[test]
+fn a_connection_that_is_made_and_lost_between_two_looks_at_the_start_is_still_lost() {
+    let mut watch = watch(1_000, Some(500));
+    watch.look(at(1_001), seen(1, 1));
+    assert_eq!(due(&watch), Some((500, Why::Away, 1_003)));
+    watch.asked(at(1_003), at(1_003));
+    assert_eq!(watch.position(at(1_100)), at(1_000), "it is away, lost at the look before at the earliest");
+    watch.look(at(2_000), seen(2, 1));
+    assert_eq!(due(&watch), Some((1_000, Why::Reconnected, 2_002)));
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_gap_that_ends_before_it_begins_and_puts_nothing_off() {
+    let mut watch = watch(5_000, None);
+    watch.look(at(5_001), seen(1, 0));
+    watch.asked(at(5_003), at(5_003));
+    watch.look(at(5_100), seen(1, 1));
+    watch.look(at(1_000), seen(1, 1));
+    watch.look(at(1_010), seen(2, 1));
+    assert_eq!(due(&watch), Some((1_000, Why::Reconnected, 1_012)));
+    watch.look(at(100), seen(2, 1));
+    assert_eq!(due(&watch), Some((100, Why::Reconnected, 102)));
 }
 
 #[test]
