@@ -39,7 +39,10 @@ pub mod slapd;
 pub mod sshd;
 pub mod tls;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -133,13 +136,20 @@ pub(crate) fn test_deps() -> PathBuf {
     std::env::var_os("REACTOR_TEST_DEPS").map_or_else(home, PathBuf::from)
 }
 
-/// A TCP port on the loopback that nobody listens on now. The kernel does not hand out the same one again soon, so that
-/// tests which run side by side do not meet.
+/// Where [`free_port`] looks: below the ports that the kernel gives to connections of its own choice (32768 and up on Linux), so that
+/// nobody's connection can have one meanwhile.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A TCP port on the loopback that nobody listens on now; no test of this process gets it again soon.
 ///
 /// # Panics
 /// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its number").port()
+    static NEXT: OnceLock<AtomicUsize> = OnceLock::new();
+    // Elsewhere than another test run on this machine, most likely.
+    let next =
+        NEXT.get_or_init(|| AtomicUsize::new(usize::try_from(random_below(PORTS.len() as u64)).expect("a number")));
+    let mut ports = PORTS.filter_map(|_| PORTS.clone().nth(next.fetch_add(1, Ordering::Relaxed) % PORTS.len()));
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }

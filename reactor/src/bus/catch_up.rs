@@ -36,7 +36,7 @@ pub const MESSAGES_MAX: usize = 100_000;
 pub const BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// First and longest wait before a server is asked again, in seconds.
 const AGAIN_SECONDS: (u64, u64) = (1, 16);
-/// How much earlier than the gap is asked for, where the site does not say.
+/// How much earlier and later than the gap is asked for, where the site does not say.
 pub const OVERLAP_DEFAULT: Duration = Duration::from_secs(300);
 /// Least that can be said for it, in seconds: clocks differ, and messages take their time to the server.
 pub const OVERLAP_SECONDS_MIN: u64 = 10;
@@ -50,7 +50,7 @@ pub struct CatchUp {
     pub server: Server,
     /// Whether messages are believed that carry no signature, because this server says so (`believe: all`).
     pub believe_all: bool,
-    /// How much earlier than the gap to ask for.
+    /// How much earlier and later than the gap to ask for.
     pub overlap: Duration,
     /// How far back to ask for at most.
     pub at_most: Duration,

@@ -184,7 +184,7 @@ impl Care {
         };
         if missed.why == Why::Asked {
             let window = Window { from: missed.from, to };
-            return self.ask_for(config, missed, window, passing).await;
+            return self.ask_for(config, missed, window, to, passing).await;
         }
         let earliest = before(to, config.at_most);
         // Of a new publisher, and of silence, nothing is known to be missing.
@@ -197,18 +197,27 @@ impl Care {
             }
         }
         let from = before(missed.from, config.overlap).max(earliest).max(settings.not_before);
-        self.ask_for(config, missed, Window { from, to }, passing).await
+        // Clocks differ: what was sent just now may have a later time than ours. What comes live as well is known by then.
+        let until = to.checked_add(config.overlap).unwrap_or(Timestamp::MAX);
+        self.ask_for(config, missed, Window { from, to: until }, to, passing).await
     }
 
-    async fn ask_for(&self, config: &CatchUp, missed: Missed, window: Window, passing: &Passing) -> bool {
-        self.heard.begin(window, missed.why);
+    async fn ask_for(
+        &self,
+        config: &CatchUp,
+        missed: Missed,
+        window: Window,
+        to: Timestamp,
+        passing: &Passing,
+    ) -> bool {
+        self.heard.begin(Window { to, ..window }, missed.why);
         let Some(got) = self.get(config, window, passing).await else { return false };
         let from = missed.from.max(window.from);
         let rest = match &got.failure {
-            Some(_) => got.reached.map_or(from, |reached| reached.max(from).min(window.to)),
+            Some(_) => got.reached.map_or(from, |reached| reached.max(from).min(to)),
             None => from,
         };
-        self.conclude(missed, rest, window.to, got, passing).await
+        self.conclude(missed, rest, to, got, passing).await
     }
 
     /// Hands over all that the server has of a window; `None` when the engine is gone.

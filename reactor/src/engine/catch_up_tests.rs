@@ -10,6 +10,8 @@ use crate::trust::Refusal;
 use serde_json::json;
 
 const LONG: Duration = Duration::from_secs(60);
+/// Long enough for a message to come meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Brings nothing until what is waited for holds, as a source that connects anew.
 struct Slow {
@@ -85,12 +87,11 @@ async fn a_server_that_is_not_there_is_given_up_and_what_came_meanwhile_waits_fo
     let (engine, mut inputs) = tokio::sync::mpsc::channel(9);
     let gauge = Arc::new(Gauge::default());
     let (passing, rules) = passing(engine, &gauge);
-    // Whoever holds a port and does not listen there is connected to by nobody.
-    let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
-    nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let server = Server::Replay { address: nobody.local_addr().expect("its number").to_string() };
+    // Whoever connects waits until it has had enough.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let server = Server::Replay { address: silent.local_addr().expect("its number").to_string() };
     let (overlap, at_most) = (Duration::from_secs(10), Duration::from_secs(36_000));
-    let config = CatchUp { server, believe_all: false, overlap, at_most, patience: Duration::from_secs(3) };
+    let config = CatchUp { server, believe_all: false, overlap, at_most, patience: PATIENCE };
     let position = Timestamp::from_second(clock().as_second() - 600).expect("a time");
     let heard = heard(Some(position), Some(config));
     let asked = heard.clone();
@@ -109,7 +110,7 @@ async fn a_server_that_is_not_there_is_given_up_and_what_came_meanwhile_waits_fo
     let Some(Input::Gap(gap)) = inputs.recv().await else { panic!("first the gap is told") };
     assert_eq!((gap.recovered, gap.from), (false, position));
     let lacking = gap.lacking.expect("why");
-    assert!(lacking.contains("(asked again for 3s)"), "{lacking}");
+    assert!(lacking.contains("(asked again for 10s)"), "{lacking}");
     let status = heard.status();
     assert_eq!((&status["open"][0]["from"], &status["gaps_lacking"]), (&json!(position), &json!(1)));
     let [Entry::Setting { name, value: Some(value) }, ..] = &heard.entries(clock(), false, false)[..] else {

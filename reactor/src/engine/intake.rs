@@ -2,12 +2,14 @@
 //!
 //! Architecture Invariant: a source is told to forget a message only after the journal holds what came of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::catch_up::Care;
 use super::catch_up::heard::Gap;
@@ -27,6 +29,9 @@ pub const PENDING_REACTIONS_MAX: usize = 50_000;
 /// Bytes of message bodies that pending reactions may keep in memory (as parsed values they take a few times that). Over it
 /// the daemon stops reading its buses until some are over.
 pub const PENDING_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Why a message is refused that should have been judged.
+const BROKE_JUDGE: &str = "it could not be judged: a bug in reactor, the daemon's log says more";
 
 /// Tells whether a raw message is believed.
 pub type Judge = Arc<dyn Fn(&RawMessage, Timestamp) -> Result<Verified<Message>, Refusal> + Send + Sync>;
@@ -195,16 +200,7 @@ impl Passing {
     pub async fn pass(&self, raws: Vec<RawMessage>) -> Option<Passed> {
         self.gauge.room().await;
         let is_late = raws.first().is_some_and(|raw| matches!(raw.form, Form::Kept { .. }));
-        let (judge, rules) = (self.judge.clone(), self.rules.load_full());
-        let judged = tokio::task::spawn_blocking(move || judge_all(&raws, &judge, &rules)).await;
-        let (arrived, refused) = match judged {
-            Ok(judged) => judged,
-            Err(error) => {
-                tracing::error!("messages could not be judged; this is a bug in reactor: {error}");
-                // What comes next need not be as bad. These are lost where the bus keeps nothing, and come again where it does.
-                return Some(Passed::default());
-            }
-        };
+        let (arrived, refused) = self.judged(raws.into()).await?;
         let reasons = refused.iter().filter_map(|entry| match entry {
             Entry::Refused { reason, .. } => Some(reason),
             _ => None,
@@ -216,6 +212,39 @@ impl Passing {
         let (durable, is_durable) = oneshot::channel();
         self.engine.send(Input::Batch(Batch { arrived, refused, is_late, durable })).await.ok()?;
         Some(Passed { new: is_durable.await.ok()?, unsigned_late, not_now, why_not_now })
+    }
+
+    /// A batch, judged; `None` when the program ends. A message that breaks the judge costs itself alone: it is refused.
+    async fn judged(&self, raws: Arc<[RawMessage]>) -> Option<(Vec<Arrived>, Vec<Entry>)> {
+        match self.judge_some(&raws, 0..raws.len()).await {
+            Ok(judged) => return Some(judged),
+            Err(error) if error.is_cancelled() => return None,
+            Err(_) => {}
+        }
+        let (mut arrived, mut refused) = (Vec::new(), Vec::new());
+        for (n, raw) in raws.iter().enumerate() {
+            match self.judge_some(&raws, n..n + 1).await {
+                Ok((more_arrived, more_refused)) => {
+                    arrived.extend(more_arrived);
+                    refused.extend(more_refused);
+                }
+                Err(error) if error.is_cancelled() => return None,
+                Err(error) => {
+                    tracing::error!(bus = %raw.bus, "a message could not be judged, so it is refused; this is a bug in reactor: {error}\nhint: reactor list --refused shows it; please report it");
+                    refused.push(entry_of(raw, Refusal::new(BROKE_JUDGE), clock()));
+                }
+            }
+        }
+        Some((arrived, refused))
+    }
+
+    async fn judge_some(
+        &self,
+        raws: &Arc<[RawMessage]>,
+        which: Range<usize>,
+    ) -> Result<(Vec<Arrived>, Vec<Entry>), JoinError> {
+        let (raws, judge, rules) = (raws.clone(), self.judge.clone(), self.rules.load_full());
+        spawn_blocking(move || judge_all(&raws[which], &judge, &rules)).await
     }
 
     /// Tells of a gap; false when the engine is gone.
@@ -249,5 +278,37 @@ fn entry_of(raw: &RawMessage, refusal: Refusal, at: Timestamp) -> Entry {
         topic: raw.topic.clone(),
         reason: refusal.reason,
         body: String::from_utf8_lossy(kept).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Form, Unsigned};
+    use crate::trust::{TrustConfig, Verifier};
+
+    fn raw(body: &[u8]) -> RawMessage {
+        let form = Form::Amqp(Box::new(Ok(Unsigned::default())));
+        let received = "2026-11-21T02:35:17Z".parse().unwrap();
+        RawMessage { bus: "b".into(), topic: "org.example.x".into(), body: body.to_vec(), received, token: 1, form }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_breaks_the_judge_costs_itself_alone_and_is_kept() {
+        let trust = TrustConfig { accept_broker: true, accept_unlisted: true, ..TrustConfig::default() };
+        let verifier = Verifier::open(trust);
+        let judge: Judge = Arc::new(move |raw, now| {
+            assert!(raw.body != b"bad", "a bug");
+            verifier.verify(raw, now)
+        });
+        let (engine, mut inputs) = mpsc::channel(1);
+        let rules = Arc::new(ArcSwap::from_pointee(Rules::new(Vec::new())));
+        let passing = Passing::new(judge, rules, Arc::default(), engine);
+        let passed = tokio::spawn(async move { passing.pass(vec![raw(b"{}"), raw(b"bad"), raw(b"{}")]).await });
+        let Some(Input::Batch(batch)) = inputs.recv().await else { panic!("no batch") };
+        let [Entry::Refused { reason, body, .. }] = &batch.refused[..] else { panic!("{:?}", batch.refused) };
+        assert_eq!((batch.arrived.len(), reason.as_str(), body.as_str()), (2, BROKE_JUDGE, "bad"));
+        batch.durable.send(0).unwrap();
+        assert!(passed.await.unwrap().is_some());
     }
 }

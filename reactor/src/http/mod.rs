@@ -181,7 +181,7 @@ async fn answer(site: &Site, request: Request<Incoming>) -> Answer {
         _ => Answer::wrong(
             404,
             "nothing is here",
-            "the path of a webhook is the one under `bus: { NAME: { webhook: { path: … } } }`",
+            "the history is at /raw and /id; the path of a webhook is the one under `bus: { NAME: { webhook: { path: … } } }`",
         ),
     }
 }

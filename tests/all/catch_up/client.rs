@@ -81,12 +81,34 @@ async fn what_nobody_wants_is_dropped_by_its_topic_and_the_rest_comes_the_oldest
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_rule_wants_anything_nothing_is_asked() {
+    let server = Datagrepper::start();
+    assert!(all(asking_for(datagrepper(&server), true, &Filter::of([].iter()))).await.is_empty());
+    assert!(server.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_fails_for_a_moment_is_asked_again() {
     let server = Datagrepper::start();
     server.keep(&unsigned(1, now().as_second()));
     server.fail([Fault::Status(503), Fault::Cut]);
     assert_eq!(all(asking(datagrepper(&server), true)).await.len(), 1);
     assert_eq!(server.asked().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_on_failing_is_given_up() {
+    let server = Datagrepper::start();
+    server.fail((0..100).map(|_| Fault::Status(503)));
+    let (overlap, at_most, patience) = (HOUR, HOUR, Duration::from_secs(12));
+    let config = CatchUp { server: datagrepper(&server), believe_all: true, overlap, at_most, patience };
+    let mut asking = Asking::new(&"b".into(), &config, &Filter::All, Arc::new(|_| true), window());
+    let failure = asking.next().await.expect_err("given up");
+    assert!(
+        failure.message().contains("HTTP 503") && failure.message().contains("(asked again for 12s)"),
+        "{failure:?}"
+    );
+    assert!(server.asked().len() > 1 && asking.reached().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

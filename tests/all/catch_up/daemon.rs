@@ -112,8 +112,15 @@ rules:
 
     /// Only the server has it: it was lost on the way.
     pub fn lost(&self, user: &str) {
+        self.lost_with_a_clock_ahead(user, 0);
+    }
+
+    /// The same, by a publisher whose clock is so many seconds ahead of ours.
+    pub fn lost_with_a_clock_ahead(&self, user: &str, seconds: i64) {
         let signer = Signer::open(&self.pki.certificate(), &self.pki.key()).expect("the signer");
-        let envelope = signer.envelope(&outgoing(user, &json!({"user": user}))).expect("signed");
+        let msg = json!({"user": user});
+        let outgoing = Outgoing { timestamp_s: now().as_second() + seconds, ..outgoing(user, &msg) };
+        let envelope = signer.envelope(&outgoing).expect("signed");
         self.server.keep(&String::from_utf8(envelope).expect("text"));
     }
 

@@ -168,3 +168,12 @@ fn on_postgresql_too_what_is_known_is_not_new() {
     }
     site.until_lines("lines", &["lost-1"]);
 }
+
+#[test]
+fn what_a_publisher_sent_whose_clock_is_ahead_of_ours_is_had_too() {
+    let (site, _publisher) = missed_one("ahead", "catch_up: { datagrepper: URL }");
+    // Ours may be behind as well.
+    site.lost_with_a_clock_ahead("ahead", 120);
+    let _daemon = site.start();
+    site.until_lines("lines", &["met", "lost-1", "ahead"]);
+}

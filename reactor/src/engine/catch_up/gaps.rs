@@ -37,6 +37,8 @@ pub struct Gaps {
     open: Vec<Open>,
     /// The settings as the journal has them, or will have them with the next entries.
     written: BTreeMap<String, String>,
+    /// Whether the two may differ: each turn of the engine asks.
+    is_changed: bool,
 }
 
 impl Gaps {
@@ -46,11 +48,12 @@ impl Gaps {
         let written: BTreeMap<String, String> = settings.collect();
         let mut open: Vec<Open> = written.values().filter_map(|text| serde_json::from_str(text).ok()).collect();
         open.sort_by_key(|one| one.gap.from);
-        Self { open, written }
+        Self { open, written, is_changed: true }
     }
 
     /// One more.
     pub fn add(&mut self, now: Timestamp, gap: &Gap) {
+        self.is_changed = true;
         let mut new = Open { told: now, gap: gap.clone() };
         new.gap.lacking = new.gap.lacking.map(|text| text.chars().take(REASON_CHARS_MAX).collect());
         // What overlaps is one.
@@ -67,6 +70,7 @@ impl Gaps {
 
     /// All of this was recovered.
     pub fn close(&mut self, Window { from, to }: Window) {
+        self.is_changed = true;
         self.open.retain_mut(|Open { gap, .. }| {
             let (begins, ends) = (from <= gap.from, to >= gap.to);
             if begins && to > gap.from {
@@ -92,7 +96,11 @@ impl Gaps {
 
     /// What is to be written so that the journal has it.
     pub fn entries(&mut self, bus: &str, now: Timestamp) -> Vec<Entry> {
+        let before = self.open.len();
         self.open.retain(|one| one.is_told(now));
+        if !std::mem::take(&mut self.is_changed) && self.open.len() == before {
+            return Vec::new();
+        }
         let name = |one: &Open| format!("{GAP_PREFIX}{bus}/{}", one.gap.from.as_microsecond());
         let wanted: BTreeMap<String, String> =
             self.open.iter().map(|one| (name(one), json!(one).to_string())).collect();

@@ -20,7 +20,7 @@ pub static CATCH_UP: Block = Block {
                 Shape::OneOf(&["signed", "all"]),
                 "which messages of it: those whose signature is good (default), or all, as the signer `datagrepper` or `replay`",
             ),
-            word("overlap", Shape::Duration, "how much earlier than the gap to ask for (default 5m)"),
+            word("overlap", Shape::Duration, "how much earlier and later than the gap to ask for (default 5m)"),
             word("at_most", Shape::Duration, "how far back to ask for at most (default 3d)"),
             word("ca", Shape::Text, "the CA that the server's certificate must come from (PEM); without it, the system's"),
             word("token", Shape::Block(&TOKEN), "the token to show to the server (Authorization: Bearer)"),
