@@ -105,9 +105,11 @@ fn who_publishes_learns_what_became_of_it_and_so_does_the_real_fedmsg() {
     assert_eq!((&msg["rule"], &msg["key"], &msg["state"]), (&json!("access"), &json!("ralph"), &json!("done")));
     let id = msg["reaction"].as_str().expect("an id");
     // The outbox is emptied after it is published, and the story tells of it.
+    wait_until("the story tells of it", LONG, || {
+        let story = &reactor_json(site.scratch.path(), &["show", id])[0];
+        story["lines"].as_array().expect("lines").iter().any(|line| line["what"] == "confirmed")
+    });
     wait_until("the outbox is empty", LONG, || site.waiting() == 0);
-    let story = &reactor_json(site.scratch.path(), &["show", id])[0];
-    assert!(story["lines"].as_array().expect("lines").iter().any(|line| line["what"] == "confirmed"), "{story}");
 
     let (code, lines, stderr) = site.publish(&["--wait"], "update", "bad");
     assert_eq!(code, Some(1), "{stderr}");

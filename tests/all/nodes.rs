@@ -3,6 +3,8 @@
 //!
 //! `REACTOR_NODES_MESSAGES=100000` makes the first test long: then somebody is killed or stopped every few seconds.
 
+mod confirm;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

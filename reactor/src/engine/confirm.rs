@@ -29,7 +29,7 @@ pub fn tells_of_outcome(topic: &str) -> bool {
 
 /// One outcome that is to be published, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Confirmation {
+pub struct Confirmation<Body = Value> {
     /// The bus to publish it on.
     pub bus: String,
     /// The node that has to, where several share the journal.
@@ -45,7 +45,7 @@ pub struct Confirmation {
     pub reaction: ReactionId,
     /// What is said: `messages` (the ids of the causes), `rules` (how many rules confirm each of those here), `rule`,
     /// `key`, `reaction`, `parent`, `state`, `reason`, `attempts`, `changes`, `done`, `later`.
-    pub body: Value,
+    pub body: Body,
 }
 
 /// Where the outcomes of which messages are published.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -130,7 +131,7 @@ impl Outbox {
             return Value::Null;
         }
         let problems: Vec<String> =
-            lock(&self.0.troubles).iter().map(|(bus, why)| format!("bus {bus}: {why}")).collect();
+            lock(&self.0.troubles).iter().map(|(bus, why)| format!("bus {bus}: {}", first_line(why))).collect();
         json!({"waiting": of(&self.0.waiting), "sent": of(&self.0.sent), "given_up": of(&self.0.given_up), "problems": problems})
     }
 }
@@ -144,6 +145,11 @@ impl Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The log has the rest, as hints.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// The buses that this site asks to publish outcomes on.
@@ -175,11 +181,14 @@ struct Line {
 /// What was published or given up, and is to be taken out of the journal: the reaction, and what its story says.
 type Over = BTreeMap<String, (String, String)>;
 
-/// What waits, by the name of its setting, the oldest first.
-type Waiting = Vec<(String, Confirmation)>;
+/// What waits to be published. Its body stays text: while a bus is away for days, thousands of them only wait.
+type Kept = Confirmation<Box<RawValue>>;
+
+/// All that waits, by the name of its setting, the oldest first.
+type Waiting = Vec<(String, Kept)>;
 
 /// What a broker has confirmed (each with what the reaction's story says), and what went wrong then.
-type Confirmed = (Vec<(String, Confirmation, String)>, Result<(), String>);
+type Confirmed = (Vec<(String, Kept, String)>, Result<(), String>);
 
 /// What is left after a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,10 +304,11 @@ impl Task {
         let Answer::Settings(settings) = self.shared.journal.ask(Question::Settings(OUTBOX.to_owned())).await? else {
             return Ok(Vec::new());
         };
+        // Also while it is being published: what is out is still in the journal.
+        self.shared.waiting.store(settings.len() as u64, Ordering::Relaxed);
         let mut waiting = Vec::with_capacity(settings.len());
-        let mut bytes = Vec::with_capacity(settings.len());
         for (name, value) in settings {
-            match serde_json::from_str::<Confirmation>(&value) {
+            match serde_json::from_str::<Kept>(&value) {
                 Ok(one) => waiting.push((value.len(), name, one)),
                 Err(error) => {
                     tracing::error!("{name} in the journal can't be read, so it is not published: {error}");
@@ -308,7 +318,7 @@ impl Task {
         }
         // Not by their names: a reaction that was held and is done has two, and the latter is the last word.
         waiting.sort_by(|(_, name, one), (_, other_name, other)| (one.at, name).cmp(&(other.at, other_name)));
-        bytes.extend(waiting.iter().map(|(bytes, ..)| *bytes));
+        let bytes: Vec<usize> = waiting.iter().map(|(bytes, ..)| *bytes).collect();
         for (_, name, one) in waiting.drain(..too_many(&bytes)) {
             let why = format!("more than {WAITING_MAX} outcomes, or {WAITING_BYTES_MAX} bytes, wait to be published");
             self.give_up(&name, &one, &why);
@@ -400,12 +410,12 @@ impl Task {
         }
     }
 
-    fn sent(&mut self, setting: &str, one: &Confirmation, said: &str) {
+    fn sent(&mut self, setting: &str, one: &Kept, said: &str) {
         self.shared.sent.fetch_add(1, Ordering::Relaxed);
         self.over.insert(setting.to_owned(), (one.reaction.clone(), said.to_owned()));
     }
 
-    fn give_up(&mut self, setting: &str, one: &Confirmation, why: &str) {
+    fn give_up(&mut self, setting: &str, one: &Kept, why: &str) {
         self.shared.given_up.fetch_add(1, Ordering::Relaxed);
         let of = (one.bus.clone(), why.to_owned());
         self.given_up.entry(of).or_insert_with(|| (0, one.reaction.clone())).0 += 1;

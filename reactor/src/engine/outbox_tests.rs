@@ -155,6 +155,8 @@ async fn a_broker_that_does_not_answer_holds_up_no_other_bus() {
     task.pass(false).await.unwrap();
     assert!(task.brokers.is_empty(), "not at once");
     assert!(lock(&task.shared.troubles)["a"].contains("can't be published"));
+    let told = Outbox(task.shared.clone()).status()["problems"][0].as_str().unwrap().to_owned();
+    assert!(told.starts_with("bus a: ") && told.lines().count() == 1, "{told}");
     task.pass(false).await.unwrap();
     assert!(task.brokers.contains_key("a"));
 }

@@ -1,6 +1,8 @@
 //! How an outcome goes out on each kind of bus.
 
-use super::{Confirmation, Waiting};
+use serde_json::Value;
+
+use super::{Kept, Waiting};
 use crate::bus::amqp;
 use crate::bus::amqp::config::AmqpBus;
 use crate::bus::amqp::publish::{AmqpPublisher, Sent};
@@ -11,7 +13,7 @@ pub(super) async fn tell_broker(
     name: &str,
     bus: &AmqpBus,
     waiting: Waiting,
-    confirmed: &mut Vec<(String, Confirmation, String)>,
+    confirmed: &mut Vec<(String, Kept, String)>,
 ) -> Result<(), String> {
     // A connection for each time: one that idles would need to be kept alive, and files with passwords change.
     let amqp = amqp::resolve(name, bus).map_err(|error| error.to_string())?;
@@ -21,8 +23,8 @@ pub(super) async fn tell_broker(
     let broken = |broken: amqp::connection::Broken| format!("what became of messages can't be published: {broken}");
     let mut publisher = AmqpPublisher::open(&amqp).await.map_err(broken)?;
     for (setting, one) in waiting {
-        let body = one.body.to_string();
-        let sent = publisher.publish(&one.topic, &one.id, one.at, body.as_bytes()).await.map_err(broken)?;
+        let body = one.body.get().as_bytes();
+        let sent = publisher.publish(&one.topic, &one.id, one.at, body).await.map_err(broken)?;
         let topic = publisher.whole_topic(&one.topic);
         let whom = match sent {
             Sent::Queued => "the broker has it",
@@ -36,10 +38,11 @@ pub(super) async fn tell_broker(
 }
 
 /// The message as fedmsg has it.
-pub(super) fn envelope(signer: Option<&Signer>, topic: &str, one: &Confirmation, i: u64) -> Result<Vec<u8>, String> {
+pub(super) fn envelope(signer: Option<&Signer>, topic: &str, one: &Kept, i: u64) -> Result<Vec<u8>, String> {
     let username = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "reactor".into());
+    let msg: Value = serde_json::from_str(one.body.get()).map_err(|error| error.to_string())?;
     let outgoing =
-        Outgoing { topic, msg: &one.body, i, msg_id: &one.id, timestamp_s: one.at.as_second(), username: &username };
+        Outgoing { topic, msg: &msg, i, msg_id: &one.id, timestamp_s: one.at.as_second(), username: &username };
     match signer {
         Some(signer) => signer.envelope(&outgoing),
         None => Ok(unsigned_envelope(&outgoing)),
