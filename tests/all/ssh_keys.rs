@@ -12,6 +12,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use reactor_tests::sshd::{Farm, KeyPair, Layout};
+use reactor_tests::{PATIENCE, wait_until};
 
 /// What the farm itself must do, or no test on it means anything.
 #[test]
@@ -82,10 +83,13 @@ fn a_farms_faults_are_what_they_are_called() {
     let mut stream = TcpStream::connect(proxy.address).expect("connected");
     let (mut greeting, mut sent) = ([0; 4], 0);
     stream.read_exact(&mut greeting).expect("the host's greeting comes through");
-    while stream.write_all(&[b'x'; 100]).is_ok() && sent < 1_000_000 {
+    // How much the kernel takes before the proxy has looked is its own affair.
+    let began = Instant::now();
+    while stream.write_all(&[b'x'; 100]).is_ok() && began.elapsed() < PATIENCE {
         sent += 100;
     }
-    assert!(proxy.cuts() == 1 && (1_000..1_000_000).contains(&sent), "{} cuts after {sent} bytes", proxy.cuts());
+    assert!(sent >= 1_000, "cut after {sent} bytes");
+    wait_until("the cut is counted", PATIENCE, || proxy.cuts() == 1);
     let (dir, user) = (farm.dir.clone(), farm.users[0].clone());
     drop(proxy);
     drop(farm);
